@@ -1,0 +1,63 @@
+import type { ByteOutcome } from './progress.js'
+
+/** How a backup was made; every manifest is a full picture whatever its mode. */
+export type BackupMode = 'full' | 'incremental' | 'differential' | 'rescan'
+
+/** The record of one backed-up state, as it stands in a repository; ids and digests are hex. */
+export interface Manifest {
+  /** The digest of the manifest's bytes. */
+  readonly id: string
+  readonly format: 1
+  /** 32 hex digits. */
+  readonly repositoryId: string
+  /** 32 hex digits. */
+  readonly sessionId: string
+  readonly volume: string
+  readonly volumeBytes: number
+  readonly chunkBytes: number
+  readonly tree: TreeTop
+  /** Digest over geometry and tree: equal roots mean equal bytes. */
+  readonly root: string
+  /** 1 + the highest sequence its writer saw in the volume. */
+  readonly sequence: number
+  /** All manifests of the volume that no other named when this one was written. */
+  readonly previous: readonly string[]
+  readonly parent: string | null
+  readonly mode: BackupMode
+  readonly requested: BackupMode
+  /** Why `mode` is not what was requested; null where it is. */
+  readonly reason: string | null
+  /** Name of the checkpoint the state stands for, from which a later change map may count. */
+  readonly checkpoint: string | null
+  /** The newest ancestor for which every slot was read; null when that is this one. */
+  readonly fullyRead: string | null
+  readonly createdMs: number
+  readonly writer: string
+  readonly bytes: ByteOutcome
+  readonly audit: { readonly slots: number; readonly bytes: number }
+  readonly added: { readonly packs: number; readonly bytes: number }
+  readonly source: { readonly kind: string; readonly identity: string }
+  readonly tags: Readonly<Record<string, string>>
+  /** Reserved: disks of one machine that were backed up together. */
+  readonly set: { readonly id: string; readonly members: number } | null
+  /** Reserved: a domain's XML, an OVF. */
+  readonly attachments: readonly Attachment[]
+  readonly durability: 'synced'
+  readonly degraded: false
+  readonly encryption: 'none'
+}
+
+/** The top of a manifest's page tree; `top` is null where the whole volume is zero. */
+export interface TreeTop {
+  readonly height: number
+  readonly state: 'zero' | 'page'
+  readonly top: string | null
+}
+
+/** A small thing kept with a volume. */
+export interface Attachment {
+  readonly name: string
+  readonly type: string
+  readonly digest: string
+  readonly bytes: number
+}

@@ -1,0 +1,45 @@
+import type { Manifest } from '../../src/core/manifest.js'
+
+/** A manifest of a 1 MiB volume 'vm-1/sda', except for what the test cares about. */
+export function manifestLike(fields: Partial<Manifest>): Manifest {
+  return {
+    id: 'ab'.repeat(32),
+    format: 1,
+    repositoryId: '11'.repeat(16),
+    sessionId: '22'.repeat(16),
+    volume: 'vm-1/sda',
+    volumeBytes: 1024 * 1024,
+    chunkBytes: 65_536,
+    tree: { height: 1, state: 'zero', top: null },
+    root: 'cd'.repeat(32),
+    sequence: 1,
+    previous: [],
+    parent: null,
+    mode: 'full',
+    requested: 'full',
+    reason: null,
+    checkpoint: null,
+    fullyRead: null,
+    createdMs: 1_700_000_000_000,
+    writer: 'mover 0.1.0',
+    bytes: {
+      volume: 1024 * 1024,
+      read: 0,
+      carried: 0,
+      zero: 0,
+      deduplicated: 0,
+      stored: 0,
+      written: 0,
+    },
+    audit: { slots: 0, bytes: 0 },
+    added: { packs: 0, bytes: 0 },
+    source: { kind: 'file', identity: '8:1' },
+    tags: {},
+    set: null,
+    attachments: [],
+    durability: 'synced',
+    degraded: false,
+    encryption: 'none',
+    ...fields,
+  }
+}
