@@ -1,0 +1,838 @@
+//! Where bytes come from and go to: aligned buffers, mapped files and open devices.
+//!
+//! Every call of the operating system that needs `unsafe` is here, one operation a block, behind a function
+//! that does not. Sources, targets and the files of a repository are read and written with direct I/O where
+//! the file system has it: a buffered second reading of a device can be stale.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use memmap2::Mmap;
+
+use crate::error::{MoveError, Result};
+use crate::transfer::{ReadAt, WriteAt, write_run};
+
+/// Offsets, lengths and addresses of direct I/O are multiples of this, whatever the device's logical block.
+pub const ALIGNMENT: usize = 4096;
+
+/// Zeroes are written in pieces of this size where a device cannot zero by itself.
+const ZERO_BYTES: usize = 1 << 20;
+
+/// From linux/fs.h, which the libc crate does not cover.
+const BLKROGET: libc::Ioctl = 0x125e;
+const BLKFLSBUF: libc::Ioctl = 0x1261;
+const BLKZEROOUT: libc::Ioctl = 0x127f;
+
+/// Maps an immutable object for reading, never following a symbolic link in its last component.
+///
+/// The caller knows whether the file is a segment or a pack, and gives the `io::Error` its code.
+pub fn map_file(path: &Path) -> io::Result<Mmap> {
+    let file = open_object(path)?;
+    // SAFETY: objects of a repository are written once and never truncated, so the mapping stays valid.
+    #[allow(unsafe_code)]
+    let map = unsafe { Mmap::map(&file) };
+    map
+}
+
+/// Opens an object of a repository for reading, never following a symbolic link in its last component.
+pub fn open_object(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
+}
+
+/// Bytes at a 4096-aligned address with a fixed capacity, used like a `Vec<u8>` that never grows.
+///
+/// All of the capacity is initialised from the start (by the kernel's zero pages), so that a length can
+/// be set without writing. Going past the capacity is a bug and panics.
+pub struct AlignedBuf {
+    start: NonNull<u8>,
+    layout: Layout,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its memory alone and has no interior mutability.
+#[allow(unsafe_code)]
+unsafe impl Send for AlignedBuf {}
+// SAFETY: shared references only read.
+#[allow(unsafe_code)]
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// Makes an empty buffer of at least `capacity` bytes, rounded up to the alignment.
+    pub fn with_capacity(capacity: usize) -> Self {
+        let bytes = capacity.max(1).next_multiple_of(ALIGNMENT);
+        assert!(
+            bytes <= isize::MAX as usize - ALIGNMENT,
+            "buffer fits the address space"
+        );
+        // SAFETY: the alignment is a power of two and the size was just bounded.
+        #[allow(unsafe_code)]
+        let layout = unsafe { Layout::from_size_align_unchecked(bytes, ALIGNMENT) };
+        // SAFETY: the layout's size is not zero.
+        #[allow(unsafe_code)]
+        let memory = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(memory) else {
+            handle_alloc_error(layout)
+        };
+        Self {
+            start,
+            layout,
+            len: 0,
+        }
+    }
+
+    /// Bytes that fit.
+    pub fn capacity(&self) -> usize {
+        self.layout.size()
+    }
+
+    /// Bytes in use.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no byte is in use.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes that still fit.
+    pub fn room(&self) -> usize {
+        self.capacity() - self.len
+    }
+
+    /// Forgets the content and keeps the memory.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Shortens to `len` bytes; longer is left as it is.
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Sets the length without touching bytes: what lies beyond the old length is whatever was there before.
+    pub fn set_len(&mut self, len: usize) {
+        assert!(len <= self.capacity(), "buffer length within its capacity");
+        self.len = len;
+    }
+
+    /// Sets the length; bytes that are new are zero.
+    pub fn resize_zeroed(&mut self, len: usize) {
+        let old = self.len;
+        self.set_len(len);
+        if len > old {
+            self.as_mut_slice()[old..].fill(0);
+        }
+    }
+
+    /// Appends bytes, which must fit.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        let old = self.len;
+        self.set_len(old + bytes.len());
+        self.as_mut_slice()[old..].copy_from_slice(bytes);
+    }
+
+    /// The room behind the content, to be written and then taken with `set_len`; its old bytes mean nothing.
+    pub fn spare_mut(&mut self) -> &mut [u8] {
+        let len = self.len;
+        &mut self.whole_mut()[len..]
+    }
+
+    /// The bytes in use.
+    pub fn as_slice(&self) -> &[u8] {
+        // SAFETY: `len` is within the capacity and all of the capacity is initialised.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts(self.start.as_ptr(), self.len)
+        }
+    }
+
+    /// The bytes in use, to be changed.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        let len = self.len;
+        &mut self.whole_mut()[..len]
+    }
+
+    fn whole_mut(&mut self) -> &mut [u8] {
+        // SAFETY: all of the capacity is initialised and `self` is borrowed alone.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size())
+        }
+    }
+}
+
+impl Default for AlignedBuf {
+    /// A buffer without memory, into which nothing fits.
+    fn default() -> Self {
+        Self {
+            start: NonNull::dangling(),
+            layout: Layout::new::<()>(),
+            len: 0,
+        }
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        if self.layout.size() == 0 {
+            return;
+        }
+        // SAFETY: the memory came from `alloc_zeroed` with this very layout.
+        #[allow(unsafe_code)]
+        unsafe {
+            dealloc(self.start.as_ptr(), self.layout);
+        }
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.as_mut_slice()
+    }
+}
+
+/// A file read and written with direct I/O until the file system says that it cannot.
+pub struct DirectFile {
+    file: File,
+}
+
+impl DirectFile {
+    /// Asks for direct I/O; a file system without it leaves the file buffered.
+    pub fn new(file: File) -> Self {
+        // The only failure is "not supported", and then the flag stays off.
+        let _ = set_direct(&file, true);
+        Self { file }
+    }
+
+    /// Leaves the file buffered.
+    pub fn buffered(file: File) -> Self {
+        Self { file }
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Whether transfers bypass the page cache at the moment.
+    pub fn is_direct(&self) -> bool {
+        status_flags(&self.file).is_ok_and(|flags| flags & libc::O_DIRECT != 0)
+    }
+
+    /// Runs a transfer again without direct I/O where the first try was refused as invalid.
+    fn transfer(&self, call: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
+        match call() {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && self.is_direct() => {
+                set_direct(&self.file, false)?;
+                call()
+            }
+            outcome => outcome,
+        }
+    }
+}
+
+impl ReadAt for DirectFile {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let into = std::cell::RefCell::new(into);
+        self.transfer(|| self.file.read_at(&mut into.borrow_mut(), offset))
+    }
+}
+
+impl WriteAt for DirectFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.transfer(|| self.file.write_at(bytes, offset))
+    }
+}
+
+/// What a device is read or written for; it decides whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Source,
+    Target,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    File,
+    Block,
+}
+
+/// What a fresh look at an open device tells.
+#[derive(Debug, Clone)]
+pub struct DeviceFacts {
+    pub kind: DeviceKind,
+    pub bytes: u64,
+    pub is_read_only: bool,
+    pub is_direct: bool,
+    /// "major:minor" of the device itself, or of the file system that holds the file.
+    pub device: String,
+    pub inode: u64,
+    pub mtime_ns: i128,
+    pub ctime_ns: i128,
+}
+
+/// How a target is to be opened.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetOptions {
+    /// Make a new file, never over something.
+    pub create: bool,
+    /// Claim a block device for ourselves, which fails while anything else has claimed it (B42).
+    pub exclusive: bool,
+    pub direct: bool,
+}
+
+/// One open source or target, shared by all threads: only positioned reads and writes.
+pub struct Device {
+    path: PathBuf,
+    role: Role,
+    kind: DeviceKind,
+    main: DirectFile,
+    /// For the pieces of a target that direct I/O cannot write; there only when `main` is direct.
+    buffered: Option<File>,
+}
+
+impl Device {
+    /// SOURCE_UNUSABLE unless the path leads to a regular file or a block device that may be read.
+    pub fn open_source(path: &Path, direct: bool) -> Result<Self> {
+        let unusable = |message: &str, cause: Option<io::Error>| MoveError::SourceUnusable {
+            path: path.to_owned(),
+            message: message.to_owned(),
+            cause: cause.map(Arc::new),
+        };
+        // Looked at before it is opened, because opening a FIFO waits for its writer.
+        let found =
+            fs::metadata(path).map_err(|error| unusable("it cannot be found", Some(error)))?;
+        kind_of(&found).map_err(|message| unusable(message, None))?;
+        let file =
+            File::open(path).map_err(|error| unusable("it cannot be opened", Some(error)))?;
+        let opened = file
+            .metadata()
+            .map_err(|error| unusable("it cannot be looked at", Some(error)))?;
+        let kind = kind_of(&opened).map_err(|message| unusable(message, None))?;
+        let main = if direct {
+            DirectFile::new(file)
+        } else {
+            DirectFile::buffered(file)
+        };
+        probe_direct(&main);
+        Ok(Self {
+            path: path.to_owned(),
+            role: Role::Source,
+            kind,
+            main,
+            buffered: None,
+        })
+    }
+
+    /// TARGET_EXISTS where something is in the way of a new file, TARGET_REFUSED where a block device is
+    /// claimed by somebody else, TARGET_UNUSABLE for what can be no target. A new file is its owner's alone.
+    pub fn open_target(path: &Path, options: TargetOptions) -> Result<Self> {
+        let unusable = |message: &str, cause: Option<io::Error>| MoveError::TargetUnusable {
+            path: path.to_owned(),
+            message: message.to_owned(),
+            cause: cause.map(Arc::new),
+        };
+        let file = open_target_file(path, options, &unusable)?;
+        let opened = file
+            .metadata()
+            .map_err(|error| unusable("it cannot be looked at", Some(error)))?;
+        let kind = kind_of(&opened).map_err(|message| unusable(message, None))?;
+        let main = if options.direct {
+            DirectFile::new(file)
+        } else {
+            DirectFile::buffered(file)
+        };
+        probe_direct(&main);
+        let buffered = if main.is_direct() {
+            Some(
+                reopen(path, &opened)
+                    .map_err(|error| unusable("it cannot be opened again", Some(error)))?,
+            )
+        } else {
+            None
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            role: Role::Target,
+            kind,
+            main,
+            buffered,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Looks at the device afresh.
+    pub fn facts(&self) -> Result<DeviceFacts> {
+        let seen = self
+            .file()
+            .metadata()
+            .map_err(|error| self.failure(None, error))?;
+        let number = if self.kind == DeviceKind::Block {
+            seen.rdev()
+        } else {
+            seen.dev()
+        };
+        Ok(DeviceFacts {
+            kind: self.kind,
+            bytes: self.bytes()?,
+            is_read_only: self
+                .is_read_only()
+                .map_err(|error| self.failure(None, error))?,
+            is_direct: self.main.is_direct(),
+            device: format!("{}:{}", libc::major(number), libc::minor(number)),
+            inode: seen.ino(),
+            mtime_ns: i128::from(seen.mtime()) * 1_000_000_000 + i128::from(seen.mtime_nsec()),
+            ctime_ns: i128::from(seen.ctime()) * 1_000_000_000 + i128::from(seen.ctime_nsec()),
+        })
+    }
+
+    /// The size in bytes, looked at afresh.
+    pub fn bytes(&self) -> Result<u64> {
+        let bytes = match self.kind {
+            DeviceKind::File => self.file().metadata().map(|seen| seen.len()),
+            // The shared position is nobody's: all reads and writes say their own offset.
+            DeviceKind::Block => self.file().seek(SeekFrom::End(0)),
+        };
+        bytes.map_err(|error| self.failure(None, error))
+    }
+
+    /// Makes what was written durable, then drops it from the page cache so that it is read back from the
+    /// device. A block device's own buffers are flushed too (B41).
+    pub fn sync(&self) -> Result<()> {
+        let whole = |error| self.failure(None, error);
+        self.file().sync_all().map_err(whole)?;
+        if self.kind == DeviceKind::Block {
+            match flush_buffers(self.file()) {
+                // Not for users who are not root; the fsync above has made the bytes durable.
+                Err(error) if is_denied(&error) => {}
+                outcome => outcome.map_err(whole)?,
+            }
+        }
+        forget_pages(self.file()).map_err(whole)
+    }
+
+    /// At most `max` extents of data from `from`; none means that only a hole follows. A file system that
+    /// does not tell holes, and every block device, is one extent of data.
+    pub fn data_extents(&self, from: u64, max: usize) -> Result<Vec<(u64, u64)>> {
+        let end = self.bytes()?;
+        let mut extents = Vec::new();
+        let mut at = from;
+        while at < end && extents.len() < max {
+            let Some((data, hole)) = self
+                .next_data(at, end)
+                .map_err(|error| self.failure(Some(at), error))?
+            else {
+                break;
+            };
+            extents.push((data, hole - data));
+            at = hole;
+        }
+        Ok(extents)
+    }
+
+    fn next_data(&self, from: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
+        if self.kind == DeviceKind::Block {
+            return Ok(Some((from, end)));
+        }
+        let data = match seek_to(self.file(), from, libc::SEEK_DATA) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
+            Err(error) if is_unsupported(&error) => return Ok(Some((from, end))),
+            outcome => outcome?,
+        };
+        let hole = seek_to(self.file(), data, libc::SEEK_HOLE)?;
+        Ok((data < end).then_some((data, hole.min(end))))
+    }
+
+    /// Makes a file target exactly this long; TARGET_UNUSABLE for a block device of any other size.
+    pub fn truncate(&self, bytes: u64) -> Result<()> {
+        if self.kind == DeviceKind::File {
+            return self
+                .file()
+                .set_len(bytes)
+                .map_err(|error| self.failure(None, error));
+        }
+        if self.bytes()? == bytes {
+            return Ok(());
+        }
+        let message = "a block device has the size it has".to_owned();
+        Err(MoveError::TargetUnusable {
+            path: self.path.clone(),
+            message,
+            cause: None,
+        })
+    }
+
+    /// Makes runs of bytes read as zero (B39), durable after `sync`. Runs must lie within the target.
+    pub fn zero_runs(&self, runs: &[(u64, u64)]) -> Result<()> {
+        let bytes = self.bytes()?;
+        for &(offset, length) in runs {
+            if offset.checked_add(length).is_none_or(|end| end > bytes) {
+                return Err(MoveError::argument(format!(
+                    "zeroes at {offset}+{length} are beyond the target's {bytes}"
+                )));
+            }
+            match self.kind {
+                DeviceKind::File => self.zero_file(offset, length)?,
+                DeviceKind::Block => self.zero_block(offset, length)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A hole reads as zero whatever its edges: the file system zeroes the parts of blocks.
+    fn zero_file(&self, offset: u64, length: u64) -> Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        match punch_hole(self.file(), offset, length) {
+            Err(error) if is_unsupported(&error) => self.write_zeroes(offset, length),
+            outcome => outcome.map_err(|error| self.failure(Some(offset), error)),
+        }
+    }
+
+    /// Zeroes whole blocks by the device and writes the edges.
+    fn zero_block(&self, offset: u64, length: u64) -> Result<()> {
+        let end = offset + length;
+        let inner_end = end - end % ALIGNMENT as u64;
+        let inner = offset.next_multiple_of(ALIGNMENT as u64);
+        if inner >= inner_end {
+            return self.write_zeroes(offset, length);
+        }
+        self.write_zeroes(offset, inner - offset)?;
+        match zero_out(self.file(), inner, inner_end - inner) {
+            Err(error) if is_unsupported(&error) => self.write_zeroes(inner, inner_end - inner)?,
+            outcome => outcome.map_err(|error| self.failure(Some(inner), error))?,
+        }
+        self.write_zeroes(inner_end, end - inner_end)
+    }
+
+    fn write_zeroes(&self, offset: u64, length: u64) -> Result<()> {
+        let (mut at, end) = (offset, offset + length);
+        let mut zeroes = AlignedBuf::with_capacity(ZERO_BYTES);
+        zeroes.resize_zeroed(ZERO_BYTES.min(length as usize));
+        while at < end {
+            // The first piece ends at a multiple of the piece, so that the others can be direct.
+            let piece = (ZERO_BYTES as u64 - at % ZERO_BYTES as u64)
+                .min(end - at)
+                .min(zeroes.len() as u64);
+            write_run(self, at, &zeroes[..piece as usize])
+                .map_err(|failure| MoveError::target(Some(failure.offset), failure.cause))?;
+            at += piece;
+        }
+        Ok(())
+    }
+
+    fn file(&self) -> &File {
+        self.main.file()
+    }
+
+    fn is_read_only(&self) -> io::Result<bool> {
+        if self.kind == DeviceKind::Block {
+            read_only_flag(self.file())
+        } else {
+            Ok(false)
+        }
+    }
+
+    /// A failure of this device, with the code of whoever has to answer for it.
+    fn failure(&self, offset: Option<u64>, error: io::Error) -> MoveError {
+        match self.role {
+            Role::Source => MoveError::source(offset.unwrap_or(0), error),
+            Role::Target => MoveError::target(offset, error),
+        }
+    }
+}
+
+impl ReadAt for Device {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.main.read_at(into, offset)
+    }
+}
+
+impl WriteAt for Device {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        match &self.buffered {
+            Some(buffered) if !is_aligned(bytes, offset) => buffered.write_at(bytes, offset),
+            _ => self.main.write_at(bytes, offset),
+        }
+    }
+}
+
+fn is_aligned(bytes: &[u8], offset: u64) -> bool {
+    let alignment = ALIGNMENT as u64;
+    offset.is_multiple_of(alignment)
+        && bytes.len().is_multiple_of(ALIGNMENT)
+        && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
+}
+
+fn kind_of(seen: &Metadata) -> std::result::Result<DeviceKind, &'static str> {
+    let kind = seen.file_type();
+    if kind.is_file() {
+        Ok(DeviceKind::File)
+    } else if kind.is_block_device() {
+        Ok(DeviceKind::Block)
+    } else {
+        Err("it is neither a regular file nor a block device")
+    }
+}
+
+fn open_target_file(
+    path: &Path,
+    options: TargetOptions,
+    unusable: &dyn Fn(&str, Option<io::Error>) -> MoveError,
+) -> Result<File> {
+    let mut open = OpenOptions::new();
+    open.read(true).write(true);
+    if options.create {
+        open.create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
+    } else {
+        // Looked at before it is opened, because opening a FIFO waits, and claiming is for block devices only.
+        let found =
+            fs::metadata(path).map_err(|error| unusable("it cannot be found", Some(error)))?;
+        let kind = kind_of(&found).map_err(|message| unusable(message, None))?;
+        if kind == DeviceKind::Block && options.exclusive {
+            open.custom_flags(libc::O_EXCL);
+        }
+    }
+    open.open(path).map_err(|error| match error.raw_os_error() {
+        Some(libc::EEXIST) => MoveError::TargetExists {
+            path: path.to_owned(),
+        },
+        Some(libc::EBUSY) => MoveError::TargetRefused {
+            path: path.to_owned(),
+            message: "is in use".to_owned(),
+        },
+        _ => unusable("it cannot be opened", Some(error)),
+    })
+}
+
+/// Opens what was opened before once more, without direct I/O and without a claim of its own.
+fn reopen(path: &Path, opened: &Metadata) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let again = file.metadata()?;
+    if (again.dev(), again.ino(), again.rdev()) != (opened.dev(), opened.ino(), opened.rdev()) {
+        return Err(io::Error::other("something else is there now"));
+    }
+    Ok(file)
+}
+
+/// Finds out by reading whether direct I/O works; a failure other than "invalid" is left to the first use.
+fn probe_direct(file: &DirectFile) {
+    if file.is_direct() {
+        let mut block = AlignedBuf::with_capacity(ALIGNMENT);
+        block.resize_zeroed(ALIGNMENT);
+        let _ = file.read_at(&mut block, 0);
+    }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENOTTY | libc::EINVAL)
+    )
+}
+
+fn is_denied(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EACCES | libc::EPERM | libc::ENOTTY)
+    )
+}
+
+fn checked(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// A position or length as the kernel takes it; beyond its range is as refused as beyond the device.
+fn as_off(bytes: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
+}
+
+/// Closes a file and tells what the file system has to say about it, which dropping would swallow (B13).
+pub fn close(file: File) -> io::Result<()> {
+    let descriptor = file.into_raw_fd();
+    // SAFETY: the descriptor was ours alone and is used by nobody after this.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::close(descriptor) };
+    match checked(returned) {
+        // Linux has closed it even so, and nothing was lost: the caller has synced.
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+        outcome => outcome.map(|_| ()),
+    }
+}
+
+fn status_flags(file: &File) -> io::Result<libc::c_int> {
+    // SAFETY: F_GETFL takes no argument and the descriptor is open while `file` lives.
+    #[allow(unsafe_code)]
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    checked(flags)
+}
+
+fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+    let flags = status_flags(file)?;
+    let flags = if is_direct {
+        flags | libc::O_DIRECT
+    } else {
+        flags & !libc::O_DIRECT
+    };
+    // SAFETY: F_SETFL takes an int and the descriptor is open while `file` lives.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) };
+    checked(returned).map(|_| ())
+}
+
+fn seek_to(file: &File, from: u64, whence: libc::c_int) -> io::Result<u64> {
+    let from = as_off(from)?;
+    // SAFETY: lseek touches no memory of ours; the position it moves is used by nobody.
+    #[allow(unsafe_code)]
+    let found = unsafe { libc::lseek(file.as_raw_fd(), from, whence) };
+    u64::try_from(found).map_err(|_| io::Error::last_os_error())
+}
+
+fn punch_hole(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let (offset, length) = (as_off(offset)?, as_off(length)?);
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: fallocate touches no memory of ours.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) };
+    checked(returned).map(|_| ())
+}
+
+fn zero_out(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = [offset, length];
+    // SAFETY: BLKZEROOUT reads two u64, which outlive the call.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::ioctl(file.as_raw_fd(), BLKZEROOUT, range.as_ptr()) };
+    checked(returned).map(|_| ())
+}
+
+fn flush_buffers(file: &File) -> io::Result<()> {
+    // SAFETY: BLKFLSBUF uses no argument.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::ioctl(file.as_raw_fd(), BLKFLSBUF, 0) };
+    checked(returned).map(|_| ())
+}
+
+fn read_only_flag(file: &File) -> io::Result<bool> {
+    let mut flag: libc::c_int = 0;
+    // SAFETY: BLKROGET writes one int, which outlives the call.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::ioctl(file.as_raw_fd(), BLKROGET, &raw mut flag) };
+    checked(returned).map(|_| flag != 0)
+}
+
+/// Asks for the file's cached pages to be dropped; it is advice, and a file system may not take it.
+fn forget_pages(file: &File) -> io::Result<()> {
+    // SAFETY: posix_fadvise touches no memory of ours.
+    #[allow(unsafe_code)]
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    match error {
+        0 | libc::EINVAL | libc::ENOSYS => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// A descriptor of the process (standard output, say) that takes bytes in order.
+pub struct Outlet {
+    file: File,
+    /// A write into a full pipe would wait beyond every cancel, so only as much is written as `poll` promises.
+    is_patient: bool,
+}
+
+/// What a pipe takes without waiting once it is writable at all.
+const PIPE_BYTES: usize = libc::PIPE_BUF;
+
+impl Outlet {
+    /// Uses a duplicate, so that the descriptor stays the caller's to close.
+    pub fn new(descriptor: i32) -> io::Result<Self> {
+        if descriptor < 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        // SAFETY: the borrow ends with this statement; a descriptor that is not open makes the clone fail.
+        #[allow(unsafe_code)]
+        let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
+        let file = File::from(owned);
+        let kind = file.metadata()?.file_type();
+        Ok(Self {
+            file,
+            is_patient: !(kind.is_file() || kind.is_block_device()),
+        })
+    }
+
+    /// Writes some of `bytes`, or none where the other side takes nothing within `timeout`.
+    pub fn write_some(&self, bytes: &[u8], timeout: Duration) -> io::Result<usize> {
+        if self.is_patient && !is_writable(&self.file, timeout)? {
+            return Ok(0);
+        }
+        let piece = if self.is_patient {
+            bytes.len().min(PIPE_BYTES)
+        } else {
+            bytes.len()
+        };
+        match (&self.file).write(&bytes[..piece]) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(0)
+            }
+            Ok(0) => Err(io::Error::from(io::ErrorKind::WriteZero)),
+            outcome => outcome,
+        }
+    }
+}
+
+/// Whether a write would find room or an error, rather than wait.
+fn is_writable(file: &File, timeout: Duration) -> io::Result<bool> {
+    let mut question = libc::pollfd {
+        fd: file.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    let milliseconds = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: one pollfd is given, which outlives the call.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::poll(&raw mut question, 1, milliseconds) };
+    match checked(returned) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+        outcome => outcome.map(|ready| ready > 0),
+    }
+}

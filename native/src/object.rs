@@ -1,0 +1,240 @@
+//! Objects of a directory repository, as files: read with bounds, named by their bytes, written under
+//! temporary names.
+//!
+//! Whole objects are read, not mapped: a bad sector under a mapping kills the process, a failed read is an error.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::device;
+use crate::digest::Digest;
+use crate::error::{MoveError, Result};
+
+const READ_BYTES: usize = 1 << 20;
+
+/// A stored object, opened for reading.
+pub struct Object {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Object {
+    /// OBJECT_NOT_FOUND if there is none, BACKEND_FAILED if that cannot be told.
+    pub fn open(path: &Path) -> Result<Self> {
+        let open = || -> io::Result<(File, u64)> {
+            let file = device::open_object(path)?;
+            let bytes = file.metadata()?.len();
+            Ok((file, bytes))
+        };
+        let (file, bytes) = open().map_err(|cause| MoveError::backend(path, cause))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            bytes,
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its length when it was opened; objects never change.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Fills `bytes` from `offset`, or fails with BACKEND_FAILED.
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.file
+            .read_exact_at(bytes, offset)
+            .map_err(|cause| MoveError::backend_read(&self.path, offset, cause))
+    }
+
+    /// The digest of all its bytes: what its name has to be.
+    pub fn digest(&self) -> Result<Digest> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut offset = 0;
+        while offset < self.bytes {
+            let length = (self.bytes - offset).min(READ_BYTES as u64) as usize;
+            self.read_at(offset, &mut buffer[..length])?;
+            hasher.update(&buffer[..length]);
+            offset += length as u64;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+}
+
+/// A new file under a temporary name.
+#[derive(Debug)]
+pub struct TempFile {
+    name: TempName,
+    file: File,
+}
+
+/// The name of a temporary file, which is removed when this is dropped, unless it was kept. One that a killed
+/// process leaves behind carries its session's prefix, and is removed with the session.
+#[derive(Debug)]
+pub struct TempName {
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl TempFile {
+    /// Creates `<prefix><number>.<extension>`, which did not exist.
+    pub fn create(prefix: &str, extension: &str) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(format!("{prefix}{number}.{extension}"));
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+            .open(&path)
+            .map_err(|cause| MoveError::backend(&path, cause))?;
+        let name = TempName {
+            path,
+            is_kept: false,
+        };
+        Ok(Self { name, file })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.name.path()
+    }
+
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives a failed call on this file its code.
+    pub fn failed(&self, cause: io::Error) -> MoveError {
+        MoveError::backend(self.path(), cause)
+    }
+
+    /// Closes the file, so that many finished ones cost no descriptors.
+    pub fn close(self) -> TempName {
+        self.name
+    }
+}
+
+impl TempName {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path, which is the caller's from now on.
+    pub fn keep(mut self) -> PathBuf {
+        self.is_kept = true;
+        std::mem::take(&mut self.path)
+    }
+}
+
+impl io::Write for &TempFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&self.file).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&self.file).flush()
+    }
+}
+
+impl Drop for TempName {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // A leftover is ignorable by its name, so failing to remove it is no failure.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// A folder that is removed when the test ends.
+    pub(crate) struct Folder(PathBuf);
+
+    impl Folder {
+        pub(crate) fn new() -> Self {
+            static NUMBER: AtomicU64 = AtomicU64::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path =
+                std::env::temp_dir().join(format!("mover-test-{}-{number}", std::process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+
+        /// For temporary files in this folder.
+        pub(crate) fn prefix(&self) -> String {
+            format!("{}/session.", self.0.display())
+        }
+
+        pub(crate) fn file_count(&self) -> usize {
+            fs::read_dir(&self.0).unwrap().count()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_object_is_read_and_named_by_its_bytes() {
+        let folder = Folder::new();
+        let path = folder.path().join("object");
+        for length in [0, 1, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1] {
+            let bytes = crate::seeded::Seeded::new(1).bytes(length, false);
+            fs::write(&path, &bytes).unwrap();
+            let object = Object::open(&path).unwrap();
+            assert_eq!(object.bytes(), length as u64);
+            assert_eq!(object.digest().unwrap(), crate::digest::of_object(&bytes));
+            let mut beyond = vec![0; length + 1];
+            assert_eq!(
+                object.read_at(0, &mut beyond).unwrap_err().code(),
+                "BACKEND_FAILED"
+            );
+        }
+    }
+
+    #[test]
+    fn a_symbolic_link_is_no_object() {
+        let folder = Folder::new();
+        fs::write(folder.path().join("real"), b"x").unwrap();
+        std::os::unix::fs::symlink("real", folder.path().join("link")).unwrap();
+        assert_eq!(
+            Object::open(&folder.path().join("link"))
+                .err()
+                .unwrap()
+                .os(),
+            Some("ELOOP")
+        );
+    }
+
+    #[test]
+    fn a_temporary_file_goes_unless_it_is_kept() {
+        let folder = Folder::new();
+        drop(TempFile::create(&folder.prefix(), "x").unwrap());
+        assert_eq!(folder.file_count(), 0);
+        let mut file = &TempFile::create(&folder.prefix(), "x").unwrap();
+        file.write_all(b"abc").unwrap();
+        let path = TempFile::create(&folder.prefix(), "x")
+            .unwrap()
+            .close()
+            .keep();
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,514 @@
+//! Open packs on their way to durable temporary files: filled by the computing threads, sealed and written by
+//! the job's own writer threads, from a bounded number of buffers that go round.
+//!
+//! A pack that could not be written fails the whole job and stays failed (B15): after a failed sync the page
+//! cache looks clean, so trying again would prove nothing.
+
+use std::collections::VecDeque;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle};
+
+use crate::device::{self, AlignedBuf, DirectFile};
+use crate::digest::Digest;
+use crate::error::{MoveError, Result};
+use crate::pack::{Entry, EntryKind, PackBuilder, REPOSITORY_ID_BYTES, SALT_BYTES, SealedPack};
+use crate::transfer::write_run;
+use crate::waiting::{Cancel, contain_panic, lock, timed, wait};
+
+/// How the packs of one job are made.
+#[derive(Debug, Clone)]
+pub struct SpoolOptions {
+    pub repository_id: [u8; REPOSITORY_ID_BYTES],
+    pub temp_prefix: String,
+    pub pack_bytes: usize,
+    /// Packs that are open or being written at one time.
+    pub buffers_max: usize,
+    pub writers: usize,
+}
+
+/// A pack that is durable under a temporary name, and that nothing names yet.
+#[derive(Debug, Clone)]
+pub struct WrittenPack {
+    pub id: Digest,
+    pub path: PathBuf,
+    pub bytes: u64,
+    pub kind: EntryKind,
+    pub entries: Arc<[Entry]>,
+}
+
+/// Where sealed packs go; tests have one that fails.
+pub trait TempFiles: Send + Sync {
+    /// Makes a new file of these bytes, durable when this returns. The caller removes what a failure left.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// What writing packs has cost so far.
+#[derive(Debug, Default)]
+pub struct SpoolCounters {
+    pub packs_written: AtomicU64,
+    pub pack_bytes_written: AtomicU64,
+    /// Time that computing threads waited for a free buffer.
+    pub waited_ns: AtomicU64,
+}
+
+pub struct PackSpool {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    options: SpoolOptions,
+    files: Box<dyn TempFiles>,
+    cancel: Arc<Cancel>,
+    counters: SpoolCounters,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Packs with room that no call is filling at the moment.
+    open: Vec<OpenPack>,
+    free: Vec<AlignedBuf>,
+    buffers_made: usize,
+    queue: VecDeque<PackBuilder>,
+    writing: usize,
+    sealed: Vec<WrittenPack>,
+    failure: Option<MoveError>,
+    is_closing: bool,
+}
+
+struct OpenPack {
+    kind: EntryKind,
+    builder: PackBuilder,
+}
+
+impl PackSpool {
+    /// Starts the writer threads; they end with `close`.
+    pub fn start(options: SpoolOptions, files: Box<dyn TempFiles>, cancel: Arc<Cancel>) -> Result<Self> {
+        assert!(options.buffers_max > 0 && options.writers > 0, "a spool needs a buffer and a writer");
+        let writers = options.writers;
+        let shared = Arc::new(Shared {
+            options,
+            files,
+            cancel,
+            counters: SpoolCounters::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let spool = Self { shared, threads: Mutex::default() };
+        for _ in 0..writers {
+            let shared = spool.shared.clone();
+            let thread = thread::Builder::new()
+                .name("mover-write".to_owned())
+                .spawn(move || shared.write_packs())
+                // The drop of `spool` ends those that did start.
+                .map_err(|error| MoveError::internal(format!("cannot start a writer thread: {error}")))?;
+            lock(&spool.threads).push(thread);
+        }
+        Ok(spool)
+    }
+
+    pub fn counters(&self) -> &SpoolCounters {
+        &self.shared.counters
+    }
+
+    /// Fails with what made the job fail, or with CANCELLED.
+    pub fn check(&self) -> Result<()> {
+        self.shared.check(&lock(&self.shared.state))
+    }
+
+    /// Fails the job for good: a chunk was claimed and is not going to be stored.
+    pub fn poison(&self, error: MoveError) {
+        lock(&self.shared.state).poison(error);
+        self.shared.changed.notify_all();
+    }
+
+    /// A pack of this kind with room for `plain_bytes`, waiting for a free buffer if need be.
+    pub fn open(&self, kind: EntryKind, plain_bytes: usize) -> Result<Filling<'_>> {
+        let mut state = lock(&self.shared.state);
+        loop {
+            self.shared.check(&state)?;
+            if let Some(at) = state.open.iter().position(|open| open.kind == kind) {
+                let open = state.open.swap_remove(at);
+                if open.builder.has_room(plain_bytes) {
+                    return Ok(Filling { spool: self, kind, builder: Some(open.builder) });
+                }
+                self.shared.enqueue(&mut state, open.builder);
+                continue;
+            }
+            if let Some(buffer) = self.shared.free_buffer(&mut state) {
+                drop(state);
+                let builder = self.shared.begin_pack(kind, buffer)?;
+                return Ok(Filling { spool: self, kind, builder: Some(builder) });
+            }
+            // The last buffer may sit idle in a pack of the other kind.
+            if let Some(idle) = state.open.pop() {
+                self.shared.enqueue(&mut state, idle.builder);
+                continue;
+            }
+            state = timed(&self.shared.counters.waited_ns, || wait(&self.shared.changed, state));
+        }
+    }
+
+    /// Seals what is open and waits until all of it is durable.
+    pub fn flush(&self) -> Result<()> {
+        let mut state = lock(&self.shared.state);
+        while let Some(open) = state.open.pop() {
+            self.shared.enqueue(&mut state, open.builder);
+        }
+        loop {
+            self.shared.check(&state)?;
+            if state.queue.is_empty() && state.writing == 0 {
+                return Ok(());
+            }
+            state = wait(&self.shared.changed, state);
+        }
+    }
+
+    /// The packs that became durable since the last call; their files are the caller's from now on.
+    pub fn take_sealed(&self) -> Result<Vec<WrittenPack>> {
+        let mut state = lock(&self.shared.state);
+        self.shared.check(&state)?;
+        Ok(std::mem::take(&mut state.sealed))
+    }
+
+    /// Ends the writers, frees the buffers and removes the files that nobody took. May be called again.
+    pub fn close(&self) {
+        {
+            let mut state = lock(&self.shared.state);
+            state.is_closing = true;
+            state.queue.clear();
+            state.open.clear();
+            state.free.clear();
+        }
+        self.shared.changed.notify_all();
+        for thread in lock(&self.threads).drain(..) {
+            // A writer contains its panics, so there is nothing to be told here.
+            let _ = thread.join();
+        }
+        let mut state = lock(&self.shared.state);
+        state.free.clear();
+        for pack in state.sealed.drain(..) {
+            // What cannot be removed now carries the session's name and goes with the session.
+            let _ = self.shared.files.remove(&pack.path);
+        }
+    }
+}
+
+impl Drop for PackSpool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl State {
+    fn poison(&mut self, error: MoveError) {
+        self.failure.get_or_insert(error);
+        self.queue.clear();
+    }
+}
+
+impl Shared {
+    fn check(&self, state: &State) -> Result<()> {
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        if state.is_closing {
+            return Err(MoveError::Cancelled);
+        }
+        self.cancel.check()
+    }
+
+    fn free_buffer(&self, state: &mut State) -> Option<AlignedBuf> {
+        if let Some(buffer) = state.free.pop() {
+            return Some(buffer);
+        }
+        if state.buffers_made == self.options.buffers_max {
+            return None;
+        }
+        state.buffers_made += 1;
+        Some(AlignedBuf::with_capacity(self.options.pack_bytes))
+    }
+
+    fn begin_pack(&self, kind: EntryKind, buffer: AlignedBuf) -> Result<PackBuilder> {
+        let mut salt = [0; SALT_BYTES];
+        getrandom::fill(&mut salt).map_err(|error| MoveError::internal(format!("no random numbers: {error}")))?;
+        Ok(PackBuilder::new(kind, self.options.repository_id, salt, self.options.pack_bytes, buffer))
+    }
+
+    fn enqueue(&self, state: &mut State, builder: PackBuilder) {
+        if state.failure.is_none() && !state.is_closing && !builder.is_empty() {
+            state.queue.push_back(builder);
+            self.changed.notify_all();
+        }
+    }
+
+    /// The life of a writer thread.
+    fn write_packs(&self) {
+        while let Some(builder) = self.next_pack() {
+            let outcome = contain_panic(|| self.write_pack(builder));
+            let mut state = lock(&self.state);
+            state.writing -= 1;
+            match outcome {
+                Ok((pack, buffer)) => {
+                    state.sealed.push(pack);
+                    state.free.push(buffer);
+                }
+                Err(error) => state.poison(error),
+            }
+            drop(state);
+            self.changed.notify_all();
+        }
+    }
+
+    fn next_pack(&self) -> Option<PackBuilder> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.is_closing {
+                return None;
+            }
+            // A cancelled job commits nothing, so its packs need not be written any more.
+            if self.cancel.check().is_ok()
+                && let Some(builder) = state.queue.pop_front()
+            {
+                state.writing += 1;
+                return Some(builder);
+            }
+            state = self.wait_for_work(state);
+        }
+    }
+
+    fn wait_for_work<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write_pack(&self, builder: PackBuilder) -> Result<(WrittenPack, AlignedBuf)> {
+        let SealedPack { id, kind, buffer, entries } = builder.seal();
+        let path = self.temp_path();
+        if let Err(error) = self.files.write(&path, &buffer) {
+            // What is left of it must not be taken for a pack; it may not be there at all.
+            let _ = self.files.remove(&path);
+            return Err(write_error(&path, error));
+        }
+        let bytes = buffer.len() as u64;
+        self.counters.packs_written.fetch_add(1, Ordering::Relaxed);
+        self.counters.pack_bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        Ok((WrittenPack { id, path, bytes, kind, entries: entries.into() }, buffer))
+    }
+
+    /// Several jobs of a process may write under one session's prefix.
+    fn temp_path(&self) -> PathBuf {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        PathBuf::from(format!("{}{number}.pack", self.options.temp_prefix))
+    }
+}
+
+/// A missing folder is not a missing object, and a file in the way not an object that exists.
+fn write_error(path: &Path, cause: io::Error) -> MoveError {
+    match MoveError::backend(path, io::Error::from_raw_os_error(cause.raw_os_error().unwrap_or(libc::EIO))) {
+        full @ MoveError::BackendFull { .. } => full,
+        _ => MoveError::BackendFailed { path: path.to_owned(), offset: None, cause: Arc::new(cause) },
+    }
+}
+
+/// A pack that one call fills. Dropping it leaves it open for the next call, whatever ended this one:
+/// others have already been told that its chunks are known.
+pub struct Filling<'a> {
+    spool: &'a PackSpool,
+    kind: EntryKind,
+    builder: Option<PackBuilder>,
+}
+
+impl Filling<'_> {
+    /// Whether a chunk of this many plain bytes fits.
+    pub fn has_room(&self, plain_bytes: usize) -> bool {
+        self.builder.as_ref().is_some_and(|builder| builder.has_room(plain_bytes))
+    }
+
+    pub fn builder(&mut self) -> Result<&mut PackBuilder> {
+        self.builder.as_mut().ok_or_else(|| MoveError::internal("a sealed pack was filled"))
+    }
+
+    /// Hands the pack to the writers.
+    pub fn seal(mut self) {
+        if let Some(builder) = self.builder.take() {
+            self.spool.shared.enqueue(&mut lock(&self.spool.shared.state), builder);
+        }
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        let Some(builder) = self.builder.take() else { return };
+        let mut state = lock(&self.spool.shared.state);
+        if thread::panicking() {
+            state.poison(MoveError::internal("a computing thread panicked over an open pack"));
+        } else if !state.is_closing {
+            state.open.push(OpenPack { kind: self.kind, builder });
+        }
+        drop(state);
+        self.spool.shared.changed.notify_all();
+    }
+}
+
+/// Temporary files of the repository's file system, written past the page cache where it can be.
+pub struct DiskFiles;
+
+impl TempFiles for DiskFiles {
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).custom_flags(libc::O_NOFOLLOW);
+        let file = DirectFile::new(options.open(path)?);
+        write_run(&file, 0, bytes).map_err(|failure| failure.cause)?;
+        file.file().sync_data()?;
+        device::close(file.into_file())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::codec::{Codec, Encoder};
+    use crate::digest;
+    use crate::object::tests::Folder;
+    use crate::seeded::Seeded;
+    use crate::testing::{FailingFiles, SlowFiles};
+
+    const PACK: usize = 1 << 20;
+    const CHUNK: usize = 64 << 10;
+
+    fn spool(folder: &Folder, buffers_max: usize, files: Box<dyn TempFiles>) -> (PackSpool, Arc<Cancel>) {
+        let options = SpoolOptions {
+            repository_id: [1; REPOSITORY_ID_BYTES],
+            temp_prefix: folder.prefix(),
+            pack_bytes: PACK,
+            buffers_max,
+            writers: 2,
+        };
+        let cancel = Arc::new(Cancel::default());
+        (PackSpool::start(options, files, cancel.clone()).unwrap(), cancel)
+    }
+
+    /// Puts noise into packs until `chunks` chunks are in.
+    fn put(spool: &PackSpool, kind: EntryKind, chunks: usize) -> Result<()> {
+        let (mut encoder, mut seeded) = (Encoder::new(Codec::None, 0).unwrap(), Seeded::new(chunks as u64));
+        for _ in 0..chunks {
+            let plain = seeded.bytes(CHUNK, false);
+            let mut pack = spool.open(kind, plain.len())?;
+            pack.builder()?.push(digest::of_chunk(&plain), &plain, &mut encoder)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn packs_are_durable_files_named_by_their_bytes() {
+        let folder = Folder::new();
+        let (spool, _) = spool(&folder, 3, Box::new(DiskFiles));
+        put(&spool, EntryKind::Chunk, 40).unwrap();
+        put(&spool, EntryKind::Page, 1).unwrap();
+        spool.flush().unwrap();
+        let packs = spool.take_sealed().unwrap();
+        assert_eq!(packs.iter().map(|pack| pack.entries.len()).sum::<usize>(), 41);
+        assert_eq!(packs.iter().filter(|pack| pack.kind == EntryKind::Page).count(), 1);
+        for pack in &packs {
+            let bytes = fs::read(&pack.path).unwrap();
+            assert_eq!((bytes.len() as u64, digest::of_object(&bytes)), (pack.bytes, pack.id));
+            assert!(bytes.len() <= PACK && bytes.len().is_multiple_of(4096));
+        }
+        assert!(spool.take_sealed().unwrap().is_empty());
+        assert_eq!(spool.counters().packs_written.load(Ordering::Relaxed), packs.len() as u64);
+    }
+
+    #[test]
+    fn one_buffer_serves_both_kinds_in_turn() {
+        let folder = Folder::new();
+        let (spool, _) = spool(&folder, 1, Box::new(DiskFiles));
+        for _ in 0..3 {
+            put(&spool, EntryKind::Chunk, 2).unwrap();
+            put(&spool, EntryKind::Page, 2).unwrap();
+        }
+        spool.flush().unwrap();
+        assert_eq!(spool.take_sealed().unwrap().len(), 6);
+        assert_eq!(lock(&spool.shared.state).buffers_made, 1);
+    }
+
+    #[test]
+    fn buffers_are_never_more_than_the_bound_though_writing_is_slow() {
+        let folder = Folder::new();
+        let (spool, _) = spool(&folder, 3, Box::new(SlowFiles(Duration::from_millis(20))));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| put(&spool, EntryKind::Chunk, 30).unwrap());
+            }
+        });
+        spool.flush().unwrap();
+        assert!(lock(&spool.shared.state).buffers_made <= 3);
+        assert!(spool.counters().waited_ns.load(Ordering::Relaxed) > 0);
+    }
+
+    /// B22: a full repository was once reported as a failed source. B15: a failed sync stays failed.
+    #[test]
+    fn a_failed_write_fails_every_later_call_with_its_own_code() {
+        for (error, code) in [(libc::ENOSPC, "BACKEND_FULL"), (libc::EDQUOT, "BACKEND_FULL"), (libc::EIO, "BACKEND_FAILED"), (libc::ENOENT, "BACKEND_FAILED")] {
+            let folder = Folder::new();
+            let (spool, _) = spool(&folder, 2, Box::new(FailingFiles { error, at: 1, written: AtomicU64::new(0) }));
+            let outcome = put(&spool, EntryKind::Chunk, 200);
+            assert_eq!(outcome.unwrap_err().code(), code);
+            assert_eq!(spool.flush().unwrap_err().code(), code);
+            assert_eq!(spool.take_sealed().unwrap_err().code(), code);
+            assert_eq!(put(&spool, EntryKind::Page, 1).unwrap_err().code(), code);
+            spool.close();
+            assert_eq!(folder.file_count(), 0, "nothing of it is left");
+        }
+    }
+
+    #[test]
+    fn closing_removes_what_nobody_took_and_keeps_the_rest() {
+        let folder = Folder::new();
+        let (spool, _) = spool(&folder, 2, Box::new(DiskFiles));
+        put(&spool, EntryKind::Chunk, 3).unwrap();
+        spool.flush().unwrap();
+        let taken = spool.take_sealed().unwrap();
+        put(&spool, EntryKind::Chunk, 3).unwrap();
+        spool.flush().unwrap();
+        put(&spool, EntryKind::Chunk, 3).unwrap();
+        assert_eq!(folder.file_count(), 2);
+        spool.close();
+        spool.close();
+        assert_eq!(folder.file_count(), 1);
+        assert!(taken[0].path.exists());
+        assert_eq!(spool.open(EntryKind::Chunk, 1).err().unwrap().code(), "CANCELLED");
+    }
+
+    #[test]
+    fn a_call_that_waits_for_a_buffer_ends_with_cancel() {
+        let folder = Folder::new();
+        let (spool, cancel) = spool(&folder, 1, Box::new(DiskFiles));
+        let held = spool.open(EntryKind::Chunk, 1).unwrap();
+        let started = thread::scope(|scope| {
+            let waiter = scope.spawn(|| spool.open(EntryKind::Chunk, 1).map(drop));
+            thread::sleep(Duration::from_millis(20));
+            let started = Instant::now();
+            cancel.cancel();
+            assert_eq!(waiter.join().unwrap().unwrap_err().code(), "CANCELLED");
+            started
+        });
+        assert!(started.elapsed() < Duration::from_millis(200));
+        drop(held);
+    }
+}
