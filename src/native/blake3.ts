@@ -1,0 +1,40 @@
+/** BLAKE3 as a second implementation beside the native one; the only importer of @napi-rs/blake-hash. */
+import { Blake3Hasher, blake3 } from '@napi-rs/blake-hash'
+
+/** The digest of `bytes`: 32 bytes that no one else holds. */
+export function hashBytes(bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from(blake3(viewOf(bytes)))
+}
+
+/**
+ * The digest of `bytes` in derive-key mode. `context` is one of the fixed strings of FORMAT.md: bytes
+ * hashed for one purpose never have the digest of the same bytes hashed for another.
+ */
+export function deriveDigest(context: string, bytes: Uint8Array): Uint8Array {
+  return Uint8Array.from(Blake3Hasher.deriveKey(context, viewOf(bytes)))
+}
+
+/** Hashes bytes that come in pieces. */
+export interface DigestStream {
+  update(bytes: Uint8Array): DigestStream
+  /** The digest of all bytes so far. */
+  digest(): Uint8Array
+}
+
+/** Begins a digest of bytes in pieces: plain, or in derive-key mode when there is a `context`. */
+export function digestStream(context?: string): DigestStream {
+  const hasher = context === undefined ? new Blake3Hasher() : Blake3Hasher.newDeriveKey(context)
+  const stream: DigestStream = {
+    update(bytes) {
+      hasher.update(viewOf(bytes))
+      return stream
+    },
+    digest: () => Uint8Array.from(hasher.digestBuffer()),
+  }
+  return stream
+}
+
+/** The same bytes, as the type that the package asks for. */
+function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer, byteOffset, byteLength)
+}
