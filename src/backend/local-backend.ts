@@ -1,0 +1,277 @@
+/**
+ * Objects as files of a directory. A new one is written under a temporary name, made durable, and
+ * linked under its own: link(2) never replaces anything, as a conditional put on S3 does not.
+ */
+import { randomBytes } from 'node:crypto'
+import { constants } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { throwIfAborted } from '../core/abort.js'
+import type { AbortOptions } from '../core/abort.js'
+import { MoverError } from '../core/errors.js'
+import { invariant } from '../core/invariant.js'
+import type { Backend, GetOptions, ListedObject, PublishedFile } from './backend.js'
+import { backendError, systemCode, writingError } from './backend-error.js'
+import { NODE_DISK } from './disk.js'
+import type { Disk, DiskFile } from './disk.js'
+import { makeFolder, syncFolder, writeDurableFile } from './durable-file.js'
+import { TEMPORARY_FOLDER, checkRoot, createRoot } from './local-root.js'
+import { checkObjectName, checkObjectPrefix, isObjectFolder, isObjectName } from './object-name.js'
+import type { ObjectPrefix } from './object-name.js'
+
+// A planted symbolic link is not followed, and a planted pipe does not block us.
+const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
+/** Objects in a directory; all of it belongs to one user (0700, 0600) and lies on one file system. */
+export class LocalBackend implements Backend {
+  readonly localRoot: string
+  readonly #disk: Disk
+
+  private constructor(root: string, disk: Disk) {
+    this.localRoot = root
+    this.#disk = disk
+  }
+
+  /** Makes a repository's folders and opens them; as `createRoot`. */
+  static async create(path: string, disk: Disk = NODE_DISK): Promise<LocalBackend> {
+    const root = resolve(path)
+    await createRoot(disk, root)
+    return new LocalBackend(root, disk)
+  }
+
+  /** Opens the directory of a repository; REPOSITORY_NOT_FOUND where it clearly is none. */
+  static async open(path: string, disk: Disk = NODE_DISK): Promise<LocalBackend> {
+    const root = resolve(path)
+    await checkRoot(disk, root)
+    return new LocalBackend(root, disk)
+  }
+
+  tempPrefix(sessionId: string): string {
+    return join(this.localRoot, TEMPORARY_FOLDER, `${sessionId}.`)
+  }
+
+  async put(name: string, bytes: Uint8Array, options?: AbortOptions): Promise<void> {
+    checkObjectName(name)
+    throwIfAborted(options)
+    invariant(bytes.length > 0, 'an object has bytes: an empty one is what a crash leaves')
+    const tempPath = `${this.tempPrefix(randomBytes(16).toString('hex'))}object`
+    try {
+      await writeDurableFile(this.#disk, { path: tempPath, bytes })
+    } catch (cause) {
+      throw writingError(cause, `cannot write object ${name}`)
+    }
+    try {
+      await this.publish([{ tempPath, name }], options)
+    } catch (error) {
+      await Promise.allSettled([this.#disk.unlink(tempPath)])
+      throw error
+    }
+  }
+
+  async publish(files: readonly PublishedFile[], options?: AbortOptions): Promise<void> {
+    for (const { name } of files) checkObjectName(name)
+    throwIfAborted(options)
+    const linked: string[] = []
+    let taken: MoverError | null = null
+    try {
+      taken = await this.#linkAndSync(files, linked)
+    } catch (error) {
+      // A name that may not last must not be seen: another session would build on it.
+      await Promise.allSettled(linked.map(path => this.#disk.unlink(path)))
+      throw error
+    }
+    // Who is told that an object exists may build on it: by now its name lasts, whoever made it.
+    if (taken !== null) throw taken
+    for (const { tempPath } of files) await this.#removeFile(tempPath)
+  }
+
+  async get(name: string, { maxBytes, ...options }: GetOptions): Promise<Uint8Array> {
+    return this.#read(name, options, async file => {
+      const { size } = await file.stat()
+      if (size > maxBytes) {
+        throw new MoverError('BACKEND_FAILED', `object ${name} has ${size} bytes, over ${maxBytes}`)
+      }
+      if (size === 0) throw new MoverError('BACKEND_FAILED', `object ${name} is empty`)
+      return readExactly(file, { name, offset: 0, length: size })
+    })
+  }
+
+  async getRange(
+    name: string,
+    offset: number,
+    length: number,
+    options?: AbortOptions,
+  ): Promise<Uint8Array> {
+    return this.#read(name, options, file => readExactly(file, { name, offset, length }))
+  }
+
+  async has(name: string, options?: AbortOptions): Promise<boolean> {
+    try {
+      await this.size(name, options)
+      return true
+    } catch (error) {
+      // Only a clear "no" is a no. Anything else would make verify call a good pack lost.
+      if (error instanceof MoverError && error.code === 'OBJECT_NOT_FOUND') return false
+      throw error
+    }
+  }
+
+  async size(name: string, options?: AbortOptions): Promise<number> {
+    checkObjectName(name)
+    throwIfAborted(options)
+    try {
+      return sizeOf(name, await this.#disk.lstat(this.#path(name)))
+    } catch (cause) {
+      throw backendError(cause, `cannot look up object ${name}`)
+    }
+  }
+
+  async *list(prefix: ObjectPrefix, options?: AbortOptions): AsyncGenerator<ListedObject> {
+    checkObjectPrefix(prefix)
+    await this.#checkKind(prefix)
+    yield* this.#listFolder(prefix.slice(0, -1), options)
+  }
+
+  async remove(name: string, options?: AbortOptions): Promise<void> {
+    checkObjectName(name)
+    throwIfAborted(options)
+    await this.#removeFile(this.#path(name))
+  }
+
+  #path(name: string): string {
+    return join(this.localRoot, name)
+  }
+
+  /** Links all, then syncs each folder once; answers the first name that was taken. */
+  async #linkAndSync(
+    files: readonly PublishedFile[],
+    linked: string[],
+  ): Promise<MoverError | null> {
+    let taken: MoverError | null = null
+    const folders = new Set<string>()
+    for (const { tempPath, name } of files) {
+      const path = this.#path(name)
+      folders.add(dirname(path))
+      try {
+        for (const above of await this.#link(tempPath, path)) folders.add(above)
+        linked.push(path)
+      } catch (cause) {
+        const error = writingError(cause, `cannot publish object ${name}`)
+        if (error.code !== 'OBJECT_EXISTS') throw error
+        taken ??= error
+      }
+    }
+    // After all links, so that a journal commits them in one transaction.
+    for (const folder of folders) await this.#sync(folder)
+    return taken
+  }
+
+  async #sync(folder: string): Promise<void> {
+    try {
+      await syncFolder(this.#disk, folder)
+    } catch (cause) {
+      throw writingError(cause, `cannot make the names in ${folder} durable`)
+    }
+  }
+
+  /** Links, making the folders that are missing; answers those to sync for their sake. */
+  async #link(tempPath: string, path: string): Promise<string[]> {
+    try {
+      await this.#disk.link(tempPath, path)
+      return []
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+    }
+    const above = await makeFolder(this.#disk, dirname(path))
+    await this.#disk.link(tempPath, path)
+    return above
+  }
+
+  async #read<T>(
+    name: string,
+    options: AbortOptions | undefined,
+    use: (file: DiskFile) => Promise<T>,
+  ): Promise<T> {
+    checkObjectName(name)
+    throwIfAborted(options)
+    try {
+      const file = await this.#disk.open(this.#path(name), READ)
+      try {
+        return await use(file)
+      } finally {
+        await file.close()
+      }
+    } catch (cause) {
+      throw backendError(cause, `cannot read object ${name}`)
+    }
+  }
+
+  /** A kind without its folder is a repository that is damaged or not mounted, not an empty one. */
+  async #checkKind(prefix: ObjectPrefix): Promise<void> {
+    const folder = this.#path(prefix.slice(0, prefix.indexOf('/')))
+    try {
+      await this.#disk.lstat(folder)
+    } catch (cause) {
+      throw new MoverError('BACKEND_FAILED', `cannot list objects: folder ${folder} is gone`, {
+        remedy: 'mount the repository again; if the folder was lost while copying, make it again',
+        cause,
+      })
+    }
+  }
+
+  async *#listFolder(folder: string, options?: AbortOptions): AsyncGenerator<ListedObject> {
+    throwIfAborted(options)
+    const names = (await this.#entries(folder)).sort().map(entry => `${folder}/${entry}`)
+    const objects = await Promise.all(names.filter(isObjectName).map(name => this.#listed(name)))
+    yield* objects.filter(object => object !== null)
+    for (const name of names) if (isObjectFolder(name)) yield* this.#listFolder(name, options)
+  }
+
+  async #entries(folder: string): Promise<string[]> {
+    try {
+      return await this.#disk.readdir(this.#path(folder))
+    } catch (cause) {
+      // The kind's own folder is there: so nothing was ever stored in this one.
+      if (systemCode(cause) === 'ENOENT') return []
+      throw backendError(cause, `cannot list objects in ${folder}`)
+    }
+  }
+
+  async #listed(name: string): Promise<ListedObject | null> {
+    try {
+      return { name, bytes: await this.size(name) }
+    } catch (error) {
+      if (error instanceof MoverError && error.code === 'OBJECT_NOT_FOUND') return null
+      throw error
+    }
+  }
+
+  async #removeFile(path: string): Promise<void> {
+    try {
+      await this.#disk.unlink(path)
+    } catch (cause) {
+      if (systemCode(cause) !== 'ENOENT') throw backendError(cause, `cannot remove ${path}`)
+    }
+  }
+}
+
+function sizeOf(name: string, entry: { size: number; isFile(): boolean }): number {
+  if (entry.isFile()) return entry.size
+  throw new MoverError('BACKEND_FAILED', `object ${name} is not a regular file`)
+}
+
+async function readExactly(
+  file: DiskFile,
+  { name, offset, length }: { name: string; offset: number; length: number },
+): Promise<Uint8Array> {
+  // Every byte is overwritten below, or nothing is returned.
+  const bytes = Buffer.allocUnsafe(length)
+  for (let done = 0; done < length;) {
+    const { bytesRead } = await file.read(bytes, done, length - done, offset + done)
+    if (bytesRead === 0) {
+      const message = `object ${name} ends at byte ${offset + done}, before ${offset + length}`
+      throw new MoverError('BACKEND_FAILED', message, { offset: offset + done })
+    }
+    done += bytesRead
+  }
+  return bytes
+}

@@ -1,0 +1,118 @@
+/** The manifests that a repository holds: reading them all, adding one, and how they are linked. */
+import type { Backend, ListedObject } from '../backend/backend.js'
+import { manifestName } from '../backend/object-name.js'
+import type { AbortOptions } from '../core/abort.js'
+import { MoverError } from '../core/errors.js'
+import type { Manifest } from '../core/manifest.js'
+import { MANIFEST_BYTES_MAX, decodeManifest, encodeManifest } from './manifest-file.js'
+import type { ManifestFields } from './manifest-file.js'
+import { oldestFirst } from './manifest-reference.js'
+import { volumeKey } from './volume-key.js'
+
+export { resolveReference } from './manifest-reference.js'
+
+/** A manifest that is there and could not be read, and why. */
+export interface DamagedManifest {
+  /** Name of the object. */
+  readonly name: string
+  readonly volumeKey: string
+  readonly error: MoverError
+}
+
+/** All manifests that were asked for: no damaged one is silently missing. */
+export interface ManifestListing {
+  /** Oldest first. */
+  readonly manifests: Manifest[]
+  readonly damaged: DamagedManifest[]
+}
+
+const READS_IN_FLIGHT = 16
+
+/** Reads the manifests of one volume, or, where that is null, of all. */
+export async function readManifests(
+  backend: Backend,
+  volume: string | null = null,
+  options?: AbortOptions,
+): Promise<ManifestListing> {
+  const listing: ManifestListing = { manifests: [], damaged: [] }
+  const prefix = volume === null ? 'manifests/' : (`manifests/${volumeKey(volume)}/` as const)
+  let batch: ListedObject[] = []
+  const readBatch = async (): Promise<void> => {
+    await Promise.all(batch.map(object => readInto(listing, { backend, object, options })))
+    batch = []
+  }
+  for await (const object of backend.list(prefix, options)) {
+    if (batch.push(object) === READS_IN_FLIGHT) await readBatch()
+  }
+  await readBatch()
+  listing.manifests.sort(oldestFirst)
+  listing.damaged.sort((a, b) => (a.name < b.name ? -1 : 1))
+  return listing
+}
+
+/**
+ * Writes a manifest: the commit point of a backup. All that it names must be durable by now; it is,
+ * when this resolves. OBJECT_EXISTS if its session was ended by somebody else, or has committed.
+ */
+export async function commitManifest(
+  backend: Backend,
+  fields: ManifestFields,
+  options?: AbortOptions,
+): Promise<{ readonly manifest: Manifest; readonly bytes: number }> {
+  const bytes = encodeManifest(fields)
+  const manifest = decodeManifest(bytes)
+  const { sessionId } = fields
+  await backend.put(
+    manifestName({ volumeKey: volumeKey(fields.volume), sessionId }),
+    bytes,
+    options,
+  )
+  return { manifest, bytes: bytes.length }
+}
+
+/** How a new manifest is linked to those of its volume: a removed or rolled-back one is then seen. */
+export interface ManifestLinks {
+  /** 1 + the highest so far. */
+  readonly sequence: number
+  /** Ids of all manifests that no other names as its previous. */
+  readonly previous: readonly string[]
+}
+
+/** The links of a manifest to be added to these, which are all of its volume. */
+export function nextLinks(manifests: readonly Manifest[]): ManifestLinks {
+  const named = new Set(manifests.flatMap(({ previous }) => previous))
+  const previous = manifests.map(({ id }) => id).filter(id => !named.has(id))
+  const highest = manifests.reduce((max, { sequence }) => Math.max(max, sequence), 0)
+  return { sequence: highest + 1, previous: previous.sort() }
+}
+
+interface ManifestObject {
+  readonly backend: Backend
+  readonly object: ListedObject
+  readonly options: AbortOptions | undefined
+}
+
+async function readInto(listing: ManifestListing, { backend, object, options }: ManifestObject) {
+  const { name } = object
+  try {
+    listing.manifests.push(await readManifest(backend, name, options))
+  } catch (error) {
+    if (!(error instanceof MoverError) || error.code === 'CANCELLED') throw error
+    // Forgotten by another process since it was listed.
+    if (error.code === 'OBJECT_NOT_FOUND') return
+    listing.damaged.push({ name, volumeKey: name.split('/')[1] ?? '', error })
+  }
+}
+
+/** A manifest is believed only in its own place: else one could be planted on another volume. */
+async function readManifest(
+  backend: Backend,
+  name: string,
+  options: AbortOptions | undefined,
+): Promise<Manifest> {
+  const bytes = await backend.get(name, { maxBytes: MANIFEST_BYTES_MAX, ...options })
+  const manifest = decodeManifest(bytes, name)
+  const { volume, sessionId } = manifest
+  if (manifestName({ volumeKey: volumeKey(volume), sessionId }) === name) return manifest
+  throw new MoverError('MANIFEST_CORRUPT', `${name} is the manifest of another place`)
+}

@@ -1,0 +1,141 @@
+/**
+ * Whether a decoded record is a manifest. It may come from a stranger: every field is there, has
+ * its type, lies within its bounds, and agrees with the others; and there is no other field.
+ */
+import { slotCount } from '../core/chunk.js'
+import {
+  CHECKPOINT_BYTES_MAX,
+  TAGS_MAX,
+  TAG_NAME_BYTES_MAX,
+  TAG_VALUE_BYTES_MAX,
+  VOLUME_BYTES_MAX,
+  VOLUME_NAME_BYTES_MAX,
+  isChunkBytes,
+} from '../core/limits.js'
+import type { Manifest } from '../core/manifest.js'
+import { treeRoot, treeTopProblem } from './tree-shape.js'
+
+/** What is wrong with a record that should be a manifest without its id; null where nothing is. */
+export function manifestProblem(value: unknown): string | null {
+  const unlike = shapeProblem('it', FIELDS)(value)
+  if (unlike !== null) return unlike
+  const manifest = value as Omit<Manifest, 'id'>
+  const treeProblem = treeTopProblem(manifest, manifest.tree)
+  if (treeProblem !== null) return `it has ${treeProblem}`
+  if (treeRoot(manifest, manifest.tree) !== manifest.root) return 'its root is not that of its tree'
+  const { volume, carried, zero, deduplicated, stored } = manifest.bytes
+  if (volume !== manifest.volumeBytes || carried + zero + deduplicated + stored !== volume) {
+    return 'its bytes do not add up'
+  }
+  if (manifest.audit.slots > slotCount(manifest)) return 'it audited more slots than there are'
+  return null
+}
+
+type Check = (value: unknown) => boolean
+type Checks = { readonly [field: string]: Check | Checks }
+
+const PREVIOUS_MAX = 4096
+const LABEL_BYTES_MAX = 256
+const IDENTITY_BYTES_MAX = 4096
+
+const count: Check = value => Number.isSafeInteger(value) && (value as number) >= 0
+const hex =
+  (digits: number): Check =>
+  value =>
+    typeof value === 'string' && value.length === digits && /^[0-9a-f]*$/.test(value)
+const digest = hex(64)
+const text =
+  (bytesMax: number): Check =>
+  value =>
+    isText(value) && Buffer.byteLength(value) <= bytesMax
+const named =
+  (bytesMax: number): Check =>
+  value =>
+    value !== '' && text(bytesMax)(value)
+const orNull =
+  (check: Check): Check =>
+  value =>
+    value === null || check(value)
+const only =
+  (...values: readonly unknown[]): Check =>
+  value =>
+    values.includes(value)
+
+const mode = only('full', 'incremental', 'differential', 'rescan')
+
+const FIELDS: Checks = {
+  format: only(1),
+  repositoryId: hex(32),
+  sessionId: hex(32),
+  volume: named(VOLUME_NAME_BYTES_MAX),
+  volumeBytes: value => count(value) && (value as number) <= VOLUME_BYTES_MAX,
+  chunkBytes: value => typeof value === 'number' && isChunkBytes(value),
+  tree: { height: count, state: only('zero', 'page'), top: orNull(digest) },
+  root: digest,
+  sequence: value => count(value) && value !== 0,
+  previous: value => Array.isArray(value) && value.length <= PREVIOUS_MAX && value.every(digest),
+  parent: orNull(digest),
+  mode,
+  requested: mode,
+  reason: orNull(named(LABEL_BYTES_MAX)),
+  checkpoint: orNull(named(CHECKPOINT_BYTES_MAX)),
+  fullyRead: orNull(digest),
+  createdMs: count,
+  writer: named(LABEL_BYTES_MAX),
+  bytes: {
+    volume: count,
+    read: count,
+    carried: count,
+    zero: count,
+    deduplicated: count,
+    stored: count,
+    written: count,
+  },
+  audit: { slots: count, bytes: count },
+  added: { packs: count, bytes: count },
+  source: { kind: named(LABEL_BYTES_MAX), identity: text(IDENTITY_BYTES_MAX) },
+  tags: isTags,
+  // Reserved: what comes later says so in the features of the config.
+  set: only(null),
+  attachments: value => Array.isArray(value) && value.length === 0,
+  durability: only('synced'),
+  degraded: only(false),
+  encryption: only('none'),
+}
+
+function shapeProblem(name: string, checks: Checks): (value: unknown) => string | null {
+  return value => {
+    if (!isMap(value)) return `${name} is not a map`
+    const unknown = Object.keys(value).find(field => !Object.hasOwn(checks, field))
+    if (unknown !== undefined) return `${name} has a field '${unknown}' that means nothing`
+    for (const [field, check] of Object.entries(checks)) {
+      const problem =
+        typeof check === 'function'
+          ? problemOf(field, check(value[field]))
+          : shapeProblem(field, check)(value[field])
+      if (problem !== null) return problem
+    }
+    return null
+  }
+}
+
+function problemOf(field: string, isValid: boolean): string | null {
+  return isValid ? null : `its ${field} is not one`
+}
+
+function isTags(value: unknown): boolean {
+  if (!isMap(value)) return false
+  const tags = Object.entries(value)
+  const isTag = ([name, tag]: [string, unknown]): boolean =>
+    named(TAG_NAME_BYTES_MAX)(name) && text(TAG_VALUE_BYTES_MAX)(tag)
+  return tags.length <= TAGS_MAX && tags.every(isTag)
+}
+
+function isMap(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** A string that is the same after it went through UTF-8: no half of a surrogate pair. */
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && !/\p{Surrogate}/u.test(value)
+}

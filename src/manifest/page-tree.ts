@@ -1,0 +1,278 @@
+/**
+ * Grows the tree of a manifest from slots that come in ascending order. The tree is canonical: the
+ * same size and content give the same root, whatever was read, carried or known to be zero.
+ *
+ * Each page is written when its last child is there, so memory does not grow with the volume. A
+ * run that is zero or carried costs a few entries however long it is: whole subtrees are appended
+ * at the highest level that they fit.
+ */
+import { slotCount, slotRunBytes } from '../core/chunk.js'
+import type { Geometry, SlotRun } from '../core/chunk.js'
+import { digestHex, digestsEqual } from '../core/digest.js'
+import { invariant } from '../core/invariant.js'
+import { PAGE_CHILDREN } from '../core/limits.js'
+import type { TreeTop } from '../core/manifest.js'
+import { encodePage, pageDigest } from './page-codec.js'
+import {
+  ROW_BYTES,
+  ROW_DATA,
+  ROW_ZERO,
+  dataRow,
+  isZeroRow,
+  rowDigest,
+  rowsOf,
+} from './slot-rows.js'
+import { entrySlots, levelSlots, treeHeight, treeRoot } from './tree-shape.js'
+import type { TreeReader } from './tree-walk.js'
+
+/** Takes pages and answers their digests, in order; it may know some of them already. */
+export interface PageStore {
+  putPages(pages: readonly Uint8Array[]): Promise<readonly Uint8Array[]>
+}
+
+export interface TreeWriterOptions {
+  readonly geometry: Geometry
+  readonly store: PageStore
+  /** The tree that slots are carried from; null where none are. */
+  readonly parent: TreeReader | null
+}
+
+/** The top of a finished tree, and its root digest in hex. */
+export interface FinishedTree extends TreeTop {
+  readonly root: string
+}
+
+const PAGES_PER_PUT = 256
+/** Steps that wait together, so that the parent's pages for all of them are read at once. */
+const STEPS_WAITING_MAX = 256
+const STEP_BYTES_WAITING_MAX = 4 * 1024 * 1024
+
+const ZERO_ROW = new Uint8Array(ROW_BYTES)
+
+interface Step extends SlotRun {
+  readonly action: 'put' | 'zero' | 'carry'
+  readonly rows: Uint8Array
+}
+
+/** Steps are taken in order and without gaps from slot 0; each call is awaited before the next. */
+export class TreeWriter {
+  readonly #geometry: Geometry
+  readonly #slots: number
+  readonly #height: number
+  readonly #store: PageStore
+  readonly #parent: TreeReader | null
+  readonly #levels: OpenPage[]
+  #top: Uint8Array = ZERO_ROW
+  #next = 0
+  #waiting: Step[] = []
+  #waitingBytes = 0
+  #pages: { readonly bytes: Uint8Array; readonly digest: Uint8Array }[] = []
+  #storing: Promise<void> = Promise.resolve()
+
+  constructor({ geometry, store, parent }: TreeWriterOptions) {
+    invariant(
+      parent === null || parent.geometry.chunkBytes === geometry.chunkBytes,
+      'slots are carried between volumes of one chunk size',
+    )
+    this.#geometry = geometry
+    this.#slots = slotCount(geometry)
+    this.#height = treeHeight(this.#slots)
+    this.#store = store
+    this.#parent = parent
+    this.#levels = Array.from({ length: this.#height }, () => new OpenPage())
+  }
+
+  /** Appends slots with a row each of 33 bytes, state and digest; any state but 0 is data. */
+  async putSlots(first: number, count: number, rows: Uint8Array): Promise<void> {
+    invariant(rows.length === count * ROW_BYTES, 'every slot has a row')
+    await this.#take({ action: 'put', first, count, rows })
+  }
+
+  /** Appends slots that are zero. */
+  async zeroSlots(first: number, count: number): Promise<void> {
+    await this.#take({ action: 'zero', first, count, rows: ZERO_ROW })
+  }
+
+  /** Appends slots that are as in the parent. */
+  async carrySlots(first: number, count: number): Promise<void> {
+    const { geometry } = this.#parentTree()
+    const run = { first, count }
+    const isSame = slotRunBytes(this.#geometry, run) === slotRunBytes(geometry, run)
+    invariant(isSame, 'carried slots are as long as in the parent')
+    await this.#take({ action: 'carry', first, count, rows: ZERO_ROW })
+  }
+
+  /** Closes the tree after the last slot; every page has been stored when this resolves. */
+  async finish(): Promise<FinishedTree> {
+    invariant(this.#next === this.#slots, 'every slot is accounted for')
+    await this.#applyWaiting()
+    this.#levels.forEach((page, level) => {
+      if (page.count > 0) this.#close(level)
+    })
+    await this.#storePages()
+    await this.#storing
+    const isZero = isZeroRow(this.#top, 0)
+    const tree = {
+      height: this.#height,
+      state: isZero ? ('zero' as const) : ('page' as const),
+      top: isZero ? null : digestHex(rowDigest(this.#top, 0)),
+    }
+    return { ...tree, root: treeRoot(this.#geometry, tree) }
+  }
+
+  async #take(step: Step): Promise<void> {
+    invariant(step.first === this.#next && step.count >= 0, 'slots come in order, without gaps')
+    invariant(step.count <= this.#slots - step.first, 'slots lie on the volume')
+    this.#next += step.count
+    if (this.#parent === null) return this.#apply(step)
+
+    // The caller may use its rows for something else by the time they are looked at.
+    this.#waiting.push({ ...step, rows: Uint8Array.from(step.rows) })
+    this.#waitingBytes += step.rows.length
+    const isFull =
+      this.#waiting.length >= STEPS_WAITING_MAX || this.#waitingBytes >= STEP_BYTES_WAITING_MAX
+    if (isFull) await this.#applyWaiting()
+  }
+
+  async #applyWaiting(): Promise<void> {
+    const steps = this.#waiting
+    this.#waiting = []
+    this.#waitingBytes = 0
+    const carried = steps.filter(({ action, count }) => action === 'carry' && count > 0)
+    const edges = carried.flatMap(({ first, count }) => [first, first + count - 1])
+    // Between its edges a carried run is made of whole subtrees, below which nothing is read.
+    if (edges.length > 0) await this.#parentTree().prefetch(edges)
+    for (const step of steps) await this.#apply(step)
+  }
+
+  async #apply({ action, first, count, rows }: Step): Promise<void> {
+    const end = first + count
+    if (action === 'put') await this.#put(rows, count)
+    else if (action === 'zero') for (let at = first; at < end;) at = this.#zero(at, end)
+    else for (let at = first; at < end;) at = await this.#carry(at, end)
+  }
+
+  async #put(rows: Uint8Array, count: number): Promise<void> {
+    for (let done = 0; done < count; done += PAGE_CHILDREN) {
+      this.#append(0, rowsOf(rows, done, Math.min(PAGE_CHILDREN, count - done)))
+      if (this.#pages.length >= PAGES_PER_PUT) await this.#storePages()
+    }
+  }
+
+  #zero(first: number, end: number): number {
+    let level = this.#height
+    while (!this.#fits(level, first, end)) level -= 1
+    this.#append(level, ZERO_ROW)
+    return first + entrySlots(this.#slots, level, first / levelSlots(level))
+  }
+
+  /** Copies the parent's entries of the highest level that fits, up to the end of their page. */
+  async #carry(first: number, end: number): Promise<number> {
+    const parent = this.#parentTree()
+    let level = Math.min(this.#height, parent.tree.height)
+    while (!this.#fits(level, first, end) || !this.#isShared(level, first, parent)) level -= 1
+    const entry = first / levelSlots(level)
+    let at = first
+    let count = 0
+    do {
+      at += entrySlots(this.#slots, level, entry + count)
+      count += 1
+    } while (
+      (entry + count) % PAGE_CHILDREN !== 0 &&
+      at < end &&
+      this.#fits(level, at, end) &&
+      this.#isShared(level, at, parent)
+    )
+    this.#append(level, await parent.entries(level, entry, count))
+    if (this.#pages.length >= PAGES_PER_PUT) await this.#storePages()
+    return at
+  }
+
+  /** Whether an entry of `level` begins at slot `first` and ends within `end`. */
+  #fits(level: number, first: number, end: number): boolean {
+    const span = levelSlots(level)
+    return first % span === 0 && first + entrySlots(this.#slots, level, first / span) <= end
+  }
+
+  /** Whether the entry covers the same slots in the parent: at its end, the parent's may be cut. */
+  #isShared(level: number, first: number, parent: TreeReader): boolean {
+    const entry = first / levelSlots(level)
+    return entrySlots(this.#slots, level, entry) === entrySlots(parent.slotCount, level, entry)
+  }
+
+  #append(level: number, rows: Uint8Array): void {
+    const page = this.#levels[level]
+    if (page === undefined) {
+      invariant(level === this.#height, 'an entry is in the tree')
+      this.#top = Uint8Array.from(rows)
+      return
+    }
+    const count = rows.length / ROW_BYTES
+    const room = Math.min(count, PAGE_CHILDREN - page.count)
+    page.add(rowsOf(rows, 0, room))
+    if (page.count === PAGE_CHILDREN) this.#close(level)
+    if (room < count) this.#append(level, rowsOf(rows, room, count - room))
+  }
+
+  #close(level: number): void {
+    const rows = this.#levels[level]?.take() ?? null
+    if (rows === null) return this.#append(level + 1, ZERO_ROW)
+    const bytes = encodePage({ level, rows })
+    // Known here and now, so that the tree does not wait for the store.
+    const digest = pageDigest(bytes)
+    this.#pages.push({ bytes, digest })
+    this.#append(level + 1, dataRow(digest))
+  }
+
+  /** Hands the pages over; one batch is under way while the next one is made. */
+  async #storePages(): Promise<void> {
+    await this.#storing
+    const pages = this.#pages
+    if (pages.length === 0) return
+    this.#pages = []
+    this.#storing = this.#store.putPages(pages.map(({ bytes }) => bytes)).then(digests => {
+      const isAgreed = pages.every(({ digest }, index) => {
+        const stored = digests[index]
+        return stored !== undefined && digestsEqual(digest, stored)
+      })
+      invariant(isAgreed, 'both implementations give a page one digest')
+    })
+    // Awaited by the next batch or by `finish`; a failure until then is not unhandled.
+    this.#storing.catch(() => {})
+  }
+
+  #parentTree(): TreeReader {
+    invariant(this.#parent !== null, 'slots are carried from a parent')
+    return this.#parent
+  }
+}
+
+/** The page of one level that is being filled. */
+class OpenPage {
+  readonly #rows = new Uint8Array(PAGE_CHILDREN * ROW_BYTES)
+  #hasData = false
+  count = 0
+
+  add(rows: Uint8Array): void {
+    const count = rows.length / ROW_BYTES
+    this.#rows.set(rows, this.count * ROW_BYTES)
+    for (let child = this.count; child < this.count + count; child += 1) {
+      const at = child * ROW_BYTES
+      if (this.#rows[at] === ROW_ZERO) {
+        this.#rows.fill(0, at, at + ROW_BYTES)
+      } else {
+        this.#rows[at] = ROW_DATA
+        this.#hasData = true
+      }
+    }
+    this.count += count
+  }
+
+  /** Empties the page and answers its rows, as a view; null if all of them are zero. */
+  take(): Uint8Array | null {
+    const rows = this.#hasData ? rowsOf(this.#rows, 0, this.count) : null
+    this.count = 0
+    this.#hasData = false
+    return rows
+  }
+}

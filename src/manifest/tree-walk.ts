@@ -1,0 +1,238 @@
+/**
+ * Reads the tree of a manifest: all slots in order, some slots, or whole subtrees to carry. The
+ * pages of siblings are read together, and what is zero is never walked.
+ */
+import type { Geometry } from '../core/chunk.js'
+import { digestHex } from '../core/digest.js'
+import { MoverError } from '../core/errors.js'
+import { invariant } from '../core/invariant.js'
+import { PAGE_CHILDREN } from '../core/limits.js'
+import type { TreeTop } from '../core/manifest.js'
+import { PageCache } from './page-cache.js'
+import { ROW_BYTES, isZeroRow, joinZeroRuns, rowDigest, rowsOf } from './slot-rows.js'
+import type { SlotRows } from './slot-rows.js'
+import { TreePages, entriesOf } from './tree-pages.js'
+import type { TreeEntry, TreePagesOptions } from './tree-pages.js'
+import { levelSlots } from './tree-shape.js'
+
+export { treeDiff } from './tree-diff.js'
+
+/** A page that cannot be had or believed, and the slots that are lost with it. */
+export interface PageDamage {
+  /** Hex. */
+  readonly digest: string
+  readonly level: number
+  readonly first: number
+  readonly count: number
+  readonly error: MoverError
+}
+
+/** A page's place and name. */
+export interface NamedPage {
+  readonly level: number
+  readonly digest: Uint8Array
+}
+
+export interface SlotsOptions {
+  /** First slot; 0 where it is not given. */
+  readonly from?: number | undefined
+  /** Slot before which to stop; the end of the volume where it is not given. */
+  readonly to?: number | undefined
+  /** Is told of each damaged page, whose slots are then left out; without it, damage is thrown. */
+  readonly onDamage?: OnDamage | undefined
+}
+
+type OnDamage = (damage: PageDamage) => void
+
+interface Walk {
+  readonly from: number
+  readonly to: number
+  readonly onDamage: OnDamage | null
+}
+
+/** Slots looked up at a time; the pages on the way to so many fit into the cache. */
+const SLOTS_PER_LOOKUP = 256
+
+/** A tree to read from; several may read from it at once. */
+export class TreeReader {
+  readonly #pages: TreePages
+  readonly #cache = new PageCache()
+
+  constructor(options: TreePagesOptions) {
+    this.#pages = new TreePages(options)
+  }
+
+  get geometry(): Geometry {
+    return this.#pages.geometry
+  }
+
+  get tree(): TreeTop {
+    return this.#pages.tree
+  }
+
+  get slotCount(): number {
+    return this.#pages.slotCount
+  }
+
+  /**
+   * Yields all slots of the range in ascending order, as batches of rows and as runs of zero.
+   * PAGE_CORRUPT, or what `readPages` rejects with, at the first page that cannot be had.
+   */
+  async *slots({
+    from = 0,
+    to = this.slotCount,
+    onDamage,
+  }: SlotsOptions = {}): AsyncGenerator<SlotRows> {
+    invariant(from >= 0 && to <= this.slotCount, 'slots lie on the volume')
+    if (from >= to) return
+    const walk = { from, to, onDamage: onDamage ?? null }
+    yield* joinZeroRuns(this.#walk(this.tree.height, [this.#pages.top], walk))
+  }
+
+  /** One row for each slot of an ascending list. */
+  async lookup(slots: readonly number[]): Promise<Uint8Array> {
+    const found = new Uint8Array(slots.length * ROW_BYTES)
+    for (let done = 0; done < slots.length; done += SLOTS_PER_LOOKUP) {
+      const wanted = slots.slice(done, done + SLOTS_PER_LOOKUP)
+      const rows = new Map((await this.#descend(wanted)).map(({ index, row }) => [index, row]))
+      wanted.forEach((slot, position) => {
+        const row = rows.get(slot)
+        invariant(row !== undefined, 'every slot of the volume has a row')
+        found.set(row, (done + position) * ROW_BYTES)
+      })
+    }
+    return found
+  }
+
+  /** Reads the pages on the way to these slots, ascending, so that `entries` finds them in memory. */
+  async prefetch(slots: readonly number[]): Promise<void> {
+    for (let done = 0; done < slots.length; done += SLOTS_PER_LOOKUP) {
+      await this.#descend(slots.slice(done, done + SLOTS_PER_LOOKUP))
+    }
+  }
+
+  /** Rows, as a view, of entries that lie in one page; or of the top, which lies in none. */
+  async entries(level: number, first: number, count: number): Promise<Uint8Array> {
+    if (level === this.tree.height) {
+      invariant(first === 0 && count === 1, 'a tree has one top')
+      return this.#pages.top.row
+    }
+    const page = Math.floor(first / PAGE_CHILDREN)
+    invariant(Math.floor((first + count - 1) / PAGE_CHILDREN) === page, 'entries lie in one page')
+    return rowsOf(await this.#pageRows(level, page), first - page * PAGE_CHILDREN, count)
+  }
+
+  /** Rows of the children of each entry, for those who walk by themselves; as `TreePages`. */
+  children(level: number, entries: readonly TreeEntry[]): Promise<Uint8Array[]> {
+    return this.#pages.children(level, entries)
+  }
+
+  /** Yields every page, parents first; reads all of them but those of the lowest level. */
+  async *pages(): AsyncGenerator<NamedPage> {
+    yield* this.#pagesBelow(this.tree.height, [this.#pages.top])
+  }
+
+  /** Yields the slots below entries of one level: siblings' pages are read together. */
+  async *#walk(level: number, entries: readonly TreeEntry[], walk: Walk): AsyncGenerator<SlotRows> {
+    const span = levelSlots(level)
+    const inside = entries.filter(({ index }) => {
+      return index * span < walk.to && (index + 1) * span > walk.from
+    })
+    const children = await this.#childrenOrDamage(level, inside, walk.onDamage)
+    for (const [position, { index, row }] of inside.entries()) {
+      const covered = this.#pages.slotsOf(level, index)
+      const first = Math.max(walk.from, covered.first)
+      const count = Math.min(walk.to, covered.first + covered.count) - first
+      const rows = children[position] ?? null
+      if (isZeroRow(row, 0)) yield { first, count, rows: null }
+      else if (rows === null) continue
+      else if (level > 1) yield* this.#walk(level - 1, entriesOf(index, rows), walk)
+      else yield { first, count, rows: rowsOf(rows, first - covered.first, count) }
+    }
+  }
+
+  /** As `children`; but damage that somebody is told of is null, and stops nothing. */
+  async #childrenOrDamage(
+    level: number,
+    entries: readonly TreeEntry[],
+    onDamage: OnDamage | null,
+  ): Promise<(Uint8Array | null)[]> {
+    try {
+      return await this.children(level, entries)
+    } catch (error) {
+      if (onDamage === null || !isDamage(error)) throw error
+      if (entries.length === 1 && entries[0] !== undefined) {
+        const { index, row } = entries[0]
+        const digest = digestHex(rowDigest(row, 0))
+        onDamage({ digest, level: level - 1, ...this.#pages.slotsOf(level, index), error })
+        return [null]
+      }
+    }
+    // Read together, they do not say which of them it was.
+    const children: (Uint8Array | null)[] = []
+    for (const entry of entries) {
+      children.push(...(await this.#childrenOrDamage(level, [entry], onDamage)))
+    }
+    return children
+  }
+
+  async *#pagesBelow(level: number, entries: readonly TreeEntry[]): AsyncGenerator<NamedPage> {
+    const pages = entries.filter(({ row }) => !isZeroRow(row, 0))
+    for (const { row } of pages)
+      yield { level: level - 1, digest: Uint8Array.from(rowDigest(row, 0)) }
+    if (level <= 1) return
+    const children = await this.children(level, pages)
+    for (const [position, { index }] of pages.entries()) {
+      const rows = children[position]
+      if (rows !== undefined) yield* this.#pagesBelow(level - 1, entriesOf(index, rows))
+    }
+  }
+
+  /** The entries of level 0 for these slots: level by level, the pages of each read together. */
+  async #descend(slots: readonly number[]): Promise<readonly TreeEntry[]> {
+    let entries: readonly TreeEntry[] = [this.#pages.top]
+    for (let level = this.tree.height; level > 0; level -= 1) {
+      const span = levelSlots(level - 1)
+      const wanted = new Set(slots.map(slot => Math.floor(slot / span)))
+      const children = [...(await this.#cachedChildren(level, entries))]
+      entries = children
+        .flatMap(([index, rows]) => entriesOf(index, rows))
+        .filter(({ index }) => wanted.has(index))
+    }
+    return entries
+  }
+
+  /** Rows of the children by the index of their parent. */
+  async #cachedChildren(
+    level: number,
+    entries: readonly TreeEntry[],
+  ): Promise<ReadonlyMap<number, Uint8Array>> {
+    const found = new Map<number, Uint8Array>()
+    for (const { index } of entries) {
+      const rows = this.#cache.get(level - 1, index)
+      if (rows !== undefined) found.set(index, rows)
+    }
+    const missing = entries.filter(({ index }) => !found.has(index))
+    const read = await this.children(level, missing)
+    for (const [position, rows] of read.entries()) {
+      const index = missing[position]?.index
+      invariant(index !== undefined, 'every answer has its question')
+      this.#cache.set(level - 1, index, rows)
+      found.set(index, rows)
+    }
+    return found
+  }
+
+  async #pageRows(level: number, index: number): Promise<Uint8Array> {
+    const kept = this.#cache.get(level, index)
+    if (kept !== undefined) return kept
+    const row = await this.entries(level + 1, index, 1)
+    const rows = (await this.#cachedChildren(level + 1, [{ index, row }])).get(index)
+    invariant(rows !== undefined, 'a page has rows')
+    return rows
+  }
+}
+
+function isDamage(error: unknown): error is MoverError {
+  return error instanceof MoverError && error.code !== 'CANCELLED'
+}
