@@ -1,0 +1,63 @@
+import type { Geometry } from './core/chunk.js'
+import type { Manifest } from './core/manifest.js'
+import type { ByteOutcome } from './core/progress.js'
+import type { AuditOutcome } from './audit.js'
+import type { BackupContext } from './backup.js'
+import type { ParentOfBackup } from './backup-parent.js'
+import { commitManifest, nextLinks, readManifests } from './manifest/manifest-catalog.js'
+import type { FinishedTree } from './manifest/page-tree.js'
+import type { Source } from './source/source.js'
+import type { ChunkWriter } from './store/chunk-writer.js'
+import type { Session } from './store/session.js'
+import { WRITER } from './writer.js'
+
+/**
+ * Writes the manifest: the commit point. Whatever it names is durable by now. Returns it with all
+ * that the repository grew by, its own bytes included.
+ */
+export async function commitBackup(parts: {
+  readonly source: Source
+  readonly geometry: Geometry
+  readonly session: Session
+  readonly writer: ChunkWriter
+  readonly tree: FinishedTree
+  readonly bytes: ByteOutcome
+  readonly audit: AuditOutcome
+  readonly choice: ParentOfBackup
+  readonly context: BackupContext
+}): Promise<Manifest & { readonly written: number }> {
+  const { source, geometry, session, writer, tree, bytes, audit, choice, context } = parts
+  const { repository, volume, signal } = context
+  const { manifests } = await readManifests(repository.backend, volume, { signal })
+  const isWhollyRead = choice.mode === 'full' || choice.mode === 'rescan'
+  const added = writer.added
+  const manifest = await commitManifest(repository.backend, {
+    format: 1,
+    repositoryId: repository.id,
+    sessionId: session.id,
+    volume,
+    ...geometry,
+    tree: { height: tree.height, state: tree.state, top: tree.top },
+    root: tree.root,
+    ...nextLinks(manifests),
+    parent: choice.parent?.id ?? null,
+    mode: choice.mode,
+    requested: choice.requested,
+    reason: choice.reason,
+    checkpoint: context.checkpoint,
+    fullyRead: isWhollyRead ? null : (choice.parent?.fullyRead ?? choice.parent?.id ?? null),
+    createdMs: Date.now(),
+    writer: WRITER,
+    bytes: { ...bytes, written: added.bytes },
+    audit,
+    added,
+    source: { kind: source.kind, identity: source.identity },
+    tags: context.tags,
+    set: null,
+    attachments: [],
+    durability: 'synced',
+    degraded: false,
+    encryption: 'none',
+  })
+  return { ...manifest.manifest, written: added.bytes + manifest.bytes }
+}

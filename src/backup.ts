@@ -1,0 +1,283 @@
+import type { AbortOptions } from './core/abort.js'
+import type { Geometry } from './core/chunk.js'
+import { invariant } from './core/invariant.js'
+import { startJob, type Job } from './core/job.js'
+import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
+import type { BackupMode, Manifest } from './core/manifest.js'
+import type { ByteOutcome, MoverEvent } from './core/progress.js'
+import { auditSource, type AuditOutcome } from './audit.js'
+import { chooseBackupParent, type ParentOfBackup } from './backup-parent.js'
+import { commitBackup } from './backup-commit.js'
+import { TreeWriter, type FinishedTree } from './manifest/page-tree.js'
+import { encodeRuns } from './pipeline/encode-pipeline.js'
+import { startProgressMeter } from './pipeline/progress-meter.js'
+import { openWorkerPool } from './pipeline/worker-pool.js'
+import type { AuditPolicy } from './plan/audit-plan.js'
+import { planBackup, type BackupPlan } from './plan/backup-plan.js'
+import type { Repository } from './repository.js'
+import type { ChangeSource } from './source/change-source.js'
+import { openSource } from './source/open-source.js'
+import type { Source } from './source/source.js'
+import { ChunkWriter, jobProgress } from './store/chunk-writer.js'
+import { treeReader } from './tree-reader.js'
+import { WRITER } from './writer.js'
+
+export interface BackupOptions extends AbortOptions {
+  /** A path, or a source that the caller opened and keeps. */
+  readonly source: string | Source
+  readonly repository: Repository
+  /** Name of the volume: 1 to 1,024 bytes of UTF-8. */
+  readonly volume: string
+  /** What changed since the parent; without it, a rescan finds out. */
+  readonly changes?: ChangeSource | null
+  /** A manifest reference; without it, `changes.since` or the newest manifest of the volume. */
+  readonly parent?: string | null
+  /** Name of the checkpoint that this backup stands for: a later change map may count from it. */
+  readonly checkpoint?: string | null
+  /** Reads everything and builds on nothing. */
+  readonly full?: boolean
+  readonly audit?: AuditPolicy
+  /** Worker threads; by default one a core, at most 8, fewer for small jobs. */
+  readonly workers?: number | null
+  /** Limit of the reading rate, in bytes a second. */
+  readonly bytesPerSecond?: number | null
+  /** Bound of the memory that holds bytes on their way. */
+  readonly bytesInFlight?: number
+  readonly tags?: Readonly<Record<string, string>>
+  /** Reads the holes of a file instead of taking them for zeroes. */
+  readonly readHoles?: boolean
+  /** Plans only: nothing is read of the volume and nothing is written. */
+  readonly dryRun?: boolean
+}
+
+export interface BackupResult {
+  readonly operation: 'backup'
+  readonly volume: string
+  /** Id of the manifest; null of a dry run. */
+  readonly manifest: string | null
+  readonly root: string | null
+  readonly parent: string | null
+  readonly mode: BackupMode
+  readonly requested: BackupMode
+  /** Why the mode is not the requested one. */
+  readonly reason: string | null
+  readonly bytes: ByteOutcome
+  readonly audit: AuditOutcome
+  readonly checkpoint: string | null
+  readonly packs: number
+  readonly dryRun: boolean
+  readonly seconds: number
+  readonly writer: string
+}
+
+type Settled = Required<Omit<BackupOptions, 'signal' | 'source'>>
+
+/** What the steps of one backup hand each other. */
+export interface BackupContext extends Settled {
+  readonly signal: AbortSignal
+  readonly emit: (event: MoverEvent) => void
+}
+
+/**
+ * Source → plan → pipeline → store → manifest. The manifest is committed last: until it is there,
+ * the backup has not happened, and whatever an abort leaves in the store is only unused.
+ */
+export function backup({ signal, source, ...options }: BackupOptions): Job<BackupResult> {
+  return startJob(
+    async context => {
+      const settled = { ...context, ...settle(options) }
+      if (typeof source !== 'string') return run(source, settled)
+      await using opened = await openSource(source)
+      return await run(opened, settled)
+    },
+    { signal },
+  )
+}
+
+async function run(source: Source, context: BackupContext): Promise<BackupResult> {
+  const startedMs = performance.now()
+  const { repository, signal, emit } = context
+  emit({ type: 'stage', stage: 'plan' })
+  await repository.store.refresh({ signal })
+  const geometry = { volumeBytes: source.volumeBytes, chunkBytes: repository.defaults.chunkBytes }
+  const choice = await chooseBackupParent(geometry, context)
+  const plan = await planBackup({
+    geometry,
+    mode: choice.mode,
+    changes: choice.extents,
+    allocated: source.allocated({ signal }),
+    readHoles: context.readHoles,
+  })
+  if (context.dryRun) return resultOf({ choice, plan, context, startedMs, written: null })
+
+  await using session = await repository.beginSession('write', choice.parent?.id ?? null)
+  await using writer = new ChunkWriter({
+    store: repository.store,
+    repositoryId: repository.id,
+    tempPrefix: session.tempPrefix,
+    source: source.handle,
+    geometry,
+    ...repository.defaults,
+    bytesInFlight: context.bytesInFlight,
+    bytesPerSecond: context.bytesPerSecond ?? 0,
+  })
+  const { tree, bytes } = await store(plan, { writer, choice, geometry, context })
+  const audit = await auditSource({ source, plan, parent: choice.parent, geometry, context })
+  source.checkUnchanged()
+
+  emit({ type: 'stage', stage: 'commit' })
+  await writer.flush({ signal })
+  const manifest = await commitBackup({
+    source,
+    geometry,
+    session,
+    writer,
+    tree,
+    bytes,
+    audit,
+    choice,
+    context,
+  })
+  return resultOf({ choice, plan, context, startedMs, written: { manifest, audit } })
+}
+
+/** Reads, stores, and grows the tree: digests cross the seam, chunks never. */
+async function store(
+  plan: BackupPlan,
+  parts: {
+    readonly writer: ChunkWriter
+    readonly choice: ParentOfBackup
+    readonly geometry: Geometry
+    readonly context: BackupContext
+  },
+): Promise<{ tree: FinishedTree; bytes: ByteOutcome }> {
+  const { writer, choice, geometry, context } = parts
+  const { signal, emit } = context
+  emit({ type: 'stage', stage: 'read' })
+  const parent = choice.parent === null ? null : treeReader(context.repository.store, choice.parent)
+  const tree = new TreeWriter({
+    geometry,
+    store: writer,
+    parent: plan.carriedBytes > 0 ? parent : null,
+  })
+  const outcome = () => outcomeOf(plan, writer)
+  const abort = () => writer.cancel()
+  signal.addEventListener('abort', abort)
+  try {
+    await using pool = openWorkerPool(plan.readBytes, context.workers)
+    using _meter = startProgressMeter(
+      () => ({
+        ...jobProgress(writer.job),
+        bytesDone: jobProgress(writer.job).read,
+        bytes: outcome(),
+      }),
+      { bytesTotal: plan.readBytes, emit },
+    )
+    const encoded = encodeRuns(plan.readRuns(), {
+      job: writer.job,
+      pool,
+      geometry,
+      store: true,
+      bytesTotal: plan.readBytes,
+      signal,
+    })
+    let slot = 0
+    for await (const run of encoded) {
+      await keepUnread(tree, plan, { from: slot, until: run.first })
+      await tree.putSlots(run.first, run.count, run.rows)
+      slot = run.first + run.count
+      await writer.publishSometimes({ signal })
+    }
+    await keepUnread(tree, plan, { from: slot, until: plan.slotCount })
+    const finished = await tree.finish()
+    const bytes = outcome()
+    const counted = bytes.carried + bytes.zero + bytes.deduplicated + bytes.stored
+    invariant(counted === geometry.volumeBytes, 'every byte of the volume has one outcome')
+    return { tree: finished, bytes }
+  } finally {
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** Between what was read lie slots that are zero, or the parent's. */
+async function keepUnread(
+  tree: TreeWriter,
+  plan: BackupPlan,
+  { from, until }: { readonly from: number; readonly until: number },
+): Promise<void> {
+  for (const { action, first, count } of plan.unreadRuns(from, until)) {
+    if (action === 'zero') await tree.zeroSlots(first, count)
+    else await tree.carrySlots(first, count)
+  }
+}
+
+function outcomeOf(plan: BackupPlan, writer: ChunkWriter): ByteOutcome {
+  const { read, zero, known, stored } = jobProgress(writer.job)
+  return {
+    volume: plan.volumeBytes,
+    read,
+    carried: plan.carriedBytes,
+    zero: plan.zeroBytes + zero,
+    deduplicated: known,
+    stored,
+    written: writer.added.bytes,
+  }
+}
+
+function resultOf(parts: {
+  readonly choice: ParentOfBackup
+  readonly plan: BackupPlan
+  readonly context: BackupContext
+  readonly startedMs: number
+  readonly written: {
+    readonly manifest: Manifest & { written: number }
+    readonly audit: AuditOutcome
+  } | null
+}): BackupResult {
+  const { choice, plan, context, startedMs, written } = parts
+  const planned = {
+    volume: plan.volumeBytes,
+    read: plan.readBytes,
+    carried: plan.carriedBytes,
+    zero: plan.zeroBytes,
+    deduplicated: 0,
+    stored: 0,
+    written: 0,
+  }
+  const manifest = written?.manifest ?? null
+  return {
+    operation: 'backup',
+    volume: context.volume,
+    manifest: manifest?.id ?? null,
+    root: manifest?.root ?? null,
+    parent: choice.parent?.id ?? null,
+    mode: choice.mode,
+    requested: choice.requested,
+    reason: choice.reason,
+    bytes: manifest === null ? planned : { ...manifest.bytes, written: manifest.written },
+    audit: written?.audit ?? { slots: 0, bytes: 0 },
+    checkpoint: context.checkpoint,
+    packs: manifest?.added.packs ?? 0,
+    dryRun: context.dryRun,
+    seconds: (performance.now() - startedMs) / 1000,
+    writer: WRITER,
+  }
+}
+
+/** Defaults are applied here, once. */
+function settle(options: Omit<BackupOptions, 'signal' | 'source'>): Settled {
+  return {
+    ...options,
+    changes: options.changes ?? null,
+    parent: options.parent ?? null,
+    checkpoint: options.checkpoint ?? null,
+    full: options.full ?? false,
+    audit: options.audit ?? 'default',
+    workers: options.workers ?? null,
+    bytesPerSecond: options.bytesPerSecond ?? null,
+    bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
+    tags: options.tags ?? {},
+    readHoles: options.readHoles ?? false,
+    dryRun: options.dryRun ?? false,
+  }
+}

@@ -1,0 +1,67 @@
+import type { Extent } from './core/extent.js'
+import type { Damage, MoverEvent } from './core/progress.js'
+
+/** Extents listed for one damaged thing: the list says where to look, the manifests say what is lost. */
+const EXTENTS_MAX = 1000
+
+interface Found {
+  readonly kind: Damage['kind']
+  readonly name: string
+  readonly message: string
+  readonly manifests: Set<string>
+  readonly extents: { readonly manifest: string; offset: number; length: number }[]
+}
+
+/** Gathers what verify finds: each damaged thing once, with all that it makes unrestorable. */
+export class DamageReport {
+  readonly #found = new Map<string, Found>()
+  readonly #emit: (event: MoverEvent) => void
+
+  constructor(emit: (event: MoverEvent) => void) {
+    this.#emit = emit
+  }
+
+  get isEmpty(): boolean {
+    return this.#found.size === 0
+  }
+
+  /** Notes a damaged thing and tells it at once; a thing that is known already keeps its message. */
+  add(kind: Damage['kind'], name: string, message: string): void {
+    const key = `${kind} ${name}`
+    if (this.#found.has(key)) return
+    const found: Found = { kind, name, message, manifests: new Set(), extents: [] }
+    this.#found.set(key, found)
+    this.#emit({ type: 'damage', damage: damageOf(found) })
+  }
+
+  /** Says that an extent of a manifest's volume cannot be restored because of it; ascending. */
+  hit(
+    kind: Damage['kind'],
+    name: string,
+    { manifest, offset, length }: Extent & { readonly manifest: string },
+  ): void {
+    const found = this.#found.get(`${kind} ${name}`)
+    if (found === undefined) return
+    found.manifests.add(manifest)
+    const last = found.extents.at(-1)
+    if (last !== undefined && last.manifest === manifest && last.offset + last.length === offset) {
+      last.length += length
+    } else if (found.extents.length < EXTENTS_MAX) {
+      found.extents.push({ manifest, offset, length })
+    }
+  }
+
+  all(): Damage[] {
+    return [...this.#found.values()].map(damageOf)
+  }
+}
+
+function damageOf({ kind, name, message, manifests, extents }: Found): Damage {
+  return {
+    kind,
+    name,
+    message,
+    manifests: [...manifests],
+    extents: extents.map(extent => ({ ...extent })),
+  }
+}

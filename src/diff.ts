@@ -1,0 +1,56 @@
+import type { AbortOptions } from './core/abort.js'
+import { slotCount, slotExtent, slotRunBytes } from './core/chunk.js'
+import { MoverError } from './core/errors.js'
+import type { Extent } from './core/extent.js'
+import type { Manifest } from './core/manifest.js'
+import { treeDiff } from './manifest/tree-diff.js'
+import type { Repository } from './repository.js'
+import { treeReader } from './tree-reader.js'
+
+export interface DiffOptions extends AbortOptions {
+  readonly repository: Repository
+  /** Manifest references. */
+  readonly from: string
+  readonly to: string
+}
+
+/**
+ * Yields the extents of `to` whose bytes may differ from those of `from`, to the chunk, ascending
+ * and with a gap between any two. Both trees are walked only where they differ.
+ */
+export async function* diff({ repository, from, to, signal }: DiffOptions): AsyncGenerator<Extent> {
+  await using _session = await repository.beginSession('read', null)
+  await repository.store.refresh({ signal })
+  const before = await repository.resolve(from, null, { signal })
+  const after = await repository.resolve(to, null, { signal })
+  yield* differingExtents(repository, before, after)
+}
+
+/** As `diff`, of manifests that the caller holds. Throws ARGUMENT_INVALID where their chunks differ in size. */
+export async function* differingExtents(
+  { store }: Repository,
+  before: Manifest,
+  after: Manifest,
+): AsyncGenerator<Extent> {
+  if (before.chunkBytes !== after.chunkBytes) {
+    throw new MoverError(
+      'ARGUMENT_INVALID',
+      'the two manifests are cut into chunks of different size',
+    )
+  }
+  const slots = slotCount(after)
+  let last: Extent | null = null
+  for await (const run of treeDiff(treeReader(store, after), treeReader(store, before))) {
+    const count = Math.min(run.first + run.count, slots) - run.first
+    if (count <= 0) continue
+    const { offset } = slotExtent(after, run.first)
+    const length = slotRunBytes(after, { first: run.first, count })
+    if (last !== null && last.offset + last.length === offset) {
+      last = { offset: last.offset, length: last.length + length }
+      continue
+    }
+    if (last !== null) yield last
+    last = { offset, length }
+  }
+  if (last !== null) yield last
+}

@@ -1,0 +1,70 @@
+import { availableParallelism } from 'node:os'
+import { Piscina } from 'piscina'
+import { MoverError } from '../core/errors.js'
+import { native, toMoverError } from '../native/addon.js'
+import type { BatchReply, BatchRequest } from '../native/batch.js'
+
+/** Runs native batches beside each other; a batch is tens of MiB, and blocks the thread it runs on. */
+export interface WorkerPool extends AsyncDisposable {
+  /** How many batches run at the same time. */
+  readonly parallel: number
+  run(request: BatchRequest): Promise<Uint8Array>
+}
+
+/** Below this, starting Node workers (60-70 ms of CPU each) costs more than it brings. */
+const WORKERS_PAY_FROM_BYTES = 192 * 1024 * 1024
+const WORKERS_MAX = 8
+
+/**
+ * The threads for a job that will move about `bytes`: piscina workers, one a core and at most 8,
+ * or, for a small job, two of libuv's threads, which are there anyway. `workers` overrules it.
+ */
+export function openWorkerPool(bytes: number, workers: number | null): WorkerPool {
+  if (workers === null && bytes < WORKERS_PAY_FROM_BYTES) return libuvPool(2)
+  return piscinaPool(workers ?? Math.min(availableParallelism(), WORKERS_MAX))
+}
+
+function piscinaPool(threads: number): WorkerPool {
+  const pool = new Piscina({
+    filename: new URL('./batch-worker.js', import.meta.url).href,
+    name: 'runBatch',
+    minThreads: threads,
+    maxThreads: threads,
+    // Whatever loaders and flags the host process runs with are no business of ours.
+    execArgv: [],
+  })
+  return {
+    parallel: threads,
+    async run(request) {
+      const reply = (await pool.run(request)) as BatchReply
+      if ('failure' in reply) throw toMoverError(new Error(reply.failure))
+      return reply.bytes
+    },
+    async [Symbol.asyncDispose]() {
+      await pool.destroy()
+    },
+  }
+}
+
+function libuvPool(parallel: number): WorkerPool {
+  return {
+    parallel,
+    async run(request) {
+      switch (request.kind) {
+        case 'ingest':
+          return native(
+            addon => addon.ingestAsync(request.job, request.runs, request.store),
+            'read',
+          )
+        case 'extract':
+          return (await native(addon => addon.extractAsync(request.job, request.rows), 'decode'))
+            .damaged
+        default:
+          throw new MoverError('INTERNAL', 'unknown kind of batch')
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      // libuv's threads belong to Node.
+    },
+  }
+}

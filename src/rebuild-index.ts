@@ -1,0 +1,94 @@
+import { join } from 'node:path'
+import { segmentName } from './backend/object-name.js'
+import type { AbortOptions } from './core/abort.js'
+import { startJob, type Job, type JobContext } from './core/job.js'
+import type { Damage } from './core/progress.js'
+import { native } from './native/addon.js'
+import type { Repository } from './repository.js'
+
+export interface RebuildIndexOptions extends AbortOptions {
+  readonly repository: Repository
+}
+
+export interface RebuildIndexResult {
+  readonly operation: 'rebuild-index'
+  readonly packs: number
+  readonly entries: number
+  readonly segments: number
+  /** Packs of which nothing, or not everything, could be read. */
+  readonly damage: readonly Damage[]
+  readonly seconds: number
+}
+
+/**
+ * Makes the chunk index anew from the packs alone: from their footers, and frame by frame where a
+ * footer is damaged. The old segments are removed once the new ones are durable. It may run
+ * beside backups: what they publish meanwhile is not touched.
+ */
+export function rebuildIndex({ repository, signal }: RebuildIndexOptions): Job<RebuildIndexResult> {
+  return startJob(context => run(repository, context), { signal })
+}
+
+async function run(
+  repository: Repository,
+  { signal, emit }: JobContext,
+): Promise<RebuildIndexResult> {
+  const startedMs = performance.now()
+  const { backend, store } = repository
+  await using session = await repository.beginSession('write', null)
+  emit({ type: 'stage', stage: 'index' })
+  // Segments first: a pack that is published later has its own segment, which is then not replaced.
+  const replaced = await idsOf(repository, 'index/', { signal })
+  const packs = await idsOf(repository, 'packs/', { signal })
+  const { segments, damaged } = await native(
+    addon =>
+      addon.writePackSegments(
+        Buffer.from(repository.id, 'hex'),
+        packs.map(({ id, name }) => ({ id, path: join(store.root, name) })),
+        `${session.tempPrefix}rebuild.`,
+        replaced.map(({ id }) => id),
+      ),
+    'store',
+  )
+  emit({ type: 'stage', stage: 'commit' })
+  const fresh = new Set(segments.map(({ id }) => id))
+  await backend.publish(
+    segments
+      .filter(({ id }) => !replaced.some(old => old.id === id))
+      .map(({ tempPath, id }) => ({ tempPath, name: segmentName(id) })),
+    { signal },
+  )
+  for (const { id, name } of replaced) if (!fresh.has(id)) await backend.remove(name)
+  await store.refresh({ signal })
+  return {
+    operation: 'rebuild-index',
+    packs: packs.length,
+    entries: segments.reduce((sum, { entries }) => sum + entries, 0),
+    segments: segments.length,
+    damage: damaged.map(({ id, message }) => ({
+      kind: 'pack',
+      name: id,
+      message,
+      manifests: [],
+      extents: [],
+    })),
+    seconds: (performance.now() - startedMs) / 1000,
+  }
+}
+
+interface NamedObject {
+  readonly id: string
+  readonly name: string
+}
+
+async function idsOf(
+  { backend }: Repository,
+  prefix: 'index/' | 'packs/',
+  options: AbortOptions,
+): Promise<NamedObject[]> {
+  const objects: NamedObject[] = []
+  for await (const { name } of backend.list(prefix, options)) {
+    objects.push({ id: name.slice(name.lastIndexOf('/') + 1), name })
+  }
+  return objects
+}

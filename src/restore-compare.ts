@@ -1,0 +1,124 @@
+import { slotCount, slotExtent, type Geometry } from './core/chunk.js'
+import { MoverError } from './core/errors.js'
+import type { Manifest } from './core/manifest.js'
+import { SlotSet } from './core/slot-set.js'
+import { treeDiff } from './manifest/tree-diff.js'
+import { SLOT_ROW_BYTES } from './native/batch.js'
+import { auditSlots } from './plan/audit-plan.js'
+import { BackupPlan } from './plan/backup-plan.js'
+import { readSlots } from './read-slots.js'
+import type { RestoreContext } from './restore.js'
+import { differingRuns, rowsAgree, runsOf } from './compare-rows.js'
+import type { SlotRows } from './manifest/slot-rows.js'
+import type { Target } from './target/target.js'
+import { treeReader } from './tree-reader.js'
+import { randomFraction } from './random-fraction.js'
+
+/** What is to be compared, and with what budgets. */
+export interface Comparison {
+  readonly manifest: Manifest
+  readonly target: Target
+  readonly context: RestoreContext
+}
+
+/**
+ * The slots in which the manifest differs from the state that the target is said to be in. A
+ * sample of those that both states share is read first: throws TARGET_STATE, and nothing was
+ * written, when the target is not in that state.
+ */
+export async function slotsSince(
+  onto: Manifest,
+  { manifest, target, context }: Comparison,
+): Promise<{ slots: SlotSet; comparedBytes: number }> {
+  const { repository, signal } = context
+  refuseOtherSize(onto, manifest, target)
+  const geometry: Geometry = manifest
+  const slots = new SlotSet(slotCount(geometry))
+  const wanted = treeReader(repository.store, manifest)
+  for await (const run of treeDiff(wanted, treeReader(repository.store, onto))) {
+    const count = Math.min(run.first + run.count, slots.slotCount) - run.first
+    if (count > 0) slots.addRun({ first: run.first, count })
+  }
+  // What will be written plays the part of what a backup reads: the rest is sampled in the same way.
+  const zeroSlots = new SlotSet(slots.slotCount)
+  const plan = new BackupPlan({ geometry, mode: 'incremental', readSlots: slots, zeroSlots })
+  const sample = auditSlots({ plan, policy: 'default', random: randomFraction })
+  if (sample.length === 0) return { slots, comparedBytes: 0 }
+  const expected = await wanted.lookup(sample)
+  const found: Uint8Array[] = []
+  const options = { device: target.handle, geometry, repository, budgets: context, signal }
+  for await (const { rows } of readSlots(runsOf(sample), options)) found.push(rows)
+  const rows = Buffer.concat(found)
+  const wrong = sample.find((_, position) => !rowsAgree(rows, expected, position))
+  if (wrong !== undefined) throw otherState(onto, target, slotExtent(geometry, wrong).offset)
+  const bytes = sample.reduce((sum, slot) => sum + slotExtent(geometry, slot).length, 0)
+  return { slots, comparedBytes: bytes }
+}
+
+/**
+ * Reads the first `readableBytes` of the target and yields what differs from the manifest, and
+ * then all slots beyond: what the target holds is not trusted at all.
+ */
+export async function* differingSlots(
+  { manifest, target, context }: Comparison,
+  readableBytes: number,
+): AsyncGenerator<SlotRows> {
+  const { repository, signal } = context
+  const geometry: Geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
+  const tree = treeReader(repository.store, manifest)
+  const count =
+    readableBytes >= geometry.volumeBytes
+      ? slotCount(geometry)
+      : Math.floor(readableBytes / geometry.chunkBytes)
+  const options = { device: target.handle, geometry, repository, budgets: context, signal }
+  for await (const read of readSlots([{ first: 0, count }], options)) {
+    const range = { from: read.first, to: read.first + read.count }
+    for await (const wanted of tree.slots(range)) {
+      const from = (wanted.first - read.first) * SLOT_ROW_BYTES
+      yield* differingRuns(wanted, read.rows.subarray(from, from + wanted.count * SLOT_ROW_BYTES))
+    }
+  }
+  yield* tree.slots({ from: count, to: slotCount(geometry) })
+}
+
+/** Reads the target past the cache and compares every byte's digest; throws READBACK_MISMATCH. */
+export async function readBackTarget(comparison: Comparison): Promise<void> {
+  for await (const { first } of differingSlots(comparison, comparison.manifest.volumeBytes)) {
+    const { offset } = slotExtent(comparison.manifest, first)
+    throw new MoverError(
+      'READBACK_MISMATCH',
+      `${comparison.target.name} does not hold what was written to it, first at byte ${offset}`,
+      {
+        stage: 'verify',
+        offset,
+        remedy: 'do not use this target: the device, its cable or its driver loses writes',
+      },
+    )
+  }
+}
+
+function refuseOtherSize(onto: Manifest, manifest: Manifest, target: Target): void {
+  if (onto.chunkBytes !== manifest.chunkBytes) {
+    throw new MoverError('TARGET_STATE', 'the two states are cut into chunks of different size', {
+      stage: 'plan',
+      remedy: 'use --onto auto',
+    })
+  }
+  const sizes = [onto.volumeBytes, manifest.volumeBytes]
+  // The wanted size too: a restore that was killed may have grown the file already.
+  if (target.kind === 'file' ? sizes.includes(target.bytes) : target.bytes >= onto.volumeBytes)
+    return
+  throw otherState(onto, target, Math.min(target.bytes, ...sizes))
+}
+
+function otherState(onto: Manifest, target: Target, offset: number): MoverError {
+  return new MoverError(
+    'TARGET_STATE',
+    `${target.name} is not in the state of manifest ${onto.id}: it differs at byte ${offset}; nothing was written`,
+    {
+      stage: 'plan',
+      offset,
+      remedy: 'use --onto auto, which reads the target and writes what differs, or restore in full',
+    },
+  )
+}

@@ -1,0 +1,68 @@
+import type { SlotRun } from './core/chunk.js'
+import { DIGEST_BYTES } from './core/digest.js'
+import { SLOT_ROW_BYTES, SLOT_ZERO, WANTED_ROW_BYTES } from './native/batch.js'
+import type { SlotRows } from './manifest/slot-rows.js'
+
+/**
+ * Gathers slots to restore, data and zeroes apart, so that a window of them can be put into the
+ * order of the packs. Its memory is that of `slotsMax` rows and does not grow with the volume.
+ */
+export class RestoreWindow {
+  readonly #slotsMax: number
+  #rows = new Uint8Array(0)
+  #count = 0
+  #zeroes: { first: number; count: number }[] = []
+
+  constructor(slotsMax: number) {
+    this.#slotsMax = slotsMax
+  }
+
+  get isFull(): boolean {
+    return this.#count >= this.#slotsMax || this.#zeroes.length >= this.#slotsMax
+  }
+
+  /** Adds ascending slots. */
+  add({ first, count, rows }: SlotRows): void {
+    if (rows === null) {
+      this.#addZeroes(first, count)
+      return
+    }
+    this.#reserve(count)
+    for (let position = 0; position < count; position += 1) {
+      const from = position * SLOT_ROW_BYTES
+      if (rows[from] === SLOT_ZERO) this.#addZeroes(first + position, 1)
+      else this.#addData(first + position, rows.subarray(from + 1, from + 1 + DIGEST_BYTES))
+    }
+  }
+
+  /** The wanted rows and zero runs gathered since the last time. */
+  take(): { readonly wanted: Uint8Array; readonly zeroes: readonly SlotRun[] } {
+    const wanted = this.#rows.slice(0, this.#count * WANTED_ROW_BYTES)
+    const zeroes = this.#zeroes
+    this.#count = 0
+    this.#zeroes = []
+    return { wanted, zeroes }
+  }
+
+  #addData(slot: number, digest: Uint8Array): void {
+    const at = this.#count * WANTED_ROW_BYTES
+    const view = new DataView(this.#rows.buffer, at, 8)
+    view.setBigUint64(0, BigInt(slot), true)
+    this.#rows.set(digest, at + 8)
+    this.#count += 1
+  }
+
+  #addZeroes(first: number, count: number): void {
+    const last = this.#zeroes.at(-1)
+    if (last !== undefined && last.first + last.count === first) last.count += count
+    else this.#zeroes.push({ first, count })
+  }
+
+  #reserve(count: number): void {
+    const needed = (this.#count + count) * WANTED_ROW_BYTES
+    if (needed <= this.#rows.length) return
+    const grown = new Uint8Array(Math.max(needed, this.#rows.length * 2))
+    grown.set(this.#rows.subarray(0, this.#count * WANTED_ROW_BYTES))
+    this.#rows = grown
+  }
+}

@@ -1,0 +1,194 @@
+import type { AbortOptions } from './core/abort.js'
+import { slotRunBytes, type Geometry } from './core/chunk.js'
+import { startJob, type Job } from './core/job.js'
+import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
+import type { MoverEvent } from './core/progress.js'
+import type { SlotSet } from './core/slot-set.js'
+import type { TreeReader } from './manifest/tree-walk.js'
+import type { Repository } from './repository.js'
+import { differingSlots, readBackTarget, slotsSince, type Comparison } from './restore-compare.js'
+import { restoreSlots, type RestoredSlots } from './restore-slots.js'
+import { partsByState } from './compare-rows.js'
+import type { SlotRows } from './manifest/slot-rows.js'
+import { openTarget } from './target/open-target.js'
+import type { ForceReason } from './target/target-guard.js'
+import { treeReader } from './tree-reader.js'
+
+export interface RestoreOptions extends AbortOptions {
+  readonly repository: Repository
+  /** A manifest reference. */
+  readonly manifest: string
+  /** A path: a file that is made, one that is written over with `exists`, or a block device. */
+  readonly target: string
+  /** The state that the target is in, as a manifest reference; `auto` reads the target to find out. */
+  readonly onto?: string | null
+  /** Lifts one refusal each. */
+  readonly force?: readonly ForceReason[]
+  /** WWID or serial that a block target must have. */
+  readonly identity?: string | null
+  /** Reads the target past the cache after the flush, and compares. */
+  readonly readBack?: boolean
+  readonly workers?: number | null
+  /** Limit of the rate at which stored bytes are read, in bytes a second. */
+  readonly bytesPerSecond?: number | null
+  readonly bytesInFlight?: number
+  readonly dryRun?: boolean
+}
+
+export interface RestoreResult {
+  readonly operation: 'restore'
+  readonly manifest: string
+  readonly volume: string
+  readonly target: string
+  readonly onto: string | null
+  readonly bytes: RestoredBytes
+  /** Bytes of a larger device beyond the volume, which stay as they were. */
+  readonly untouchedTailBytes: number
+  readonly readBack: boolean
+  readonly dryRun: boolean
+  readonly seconds: number
+}
+
+/** Bytes of the volume by what was done: volume = written + zero + unchanged. */
+export interface RestoredBytes {
+  readonly volume: number
+  /** Stored bytes read from packs. */
+  readonly read: number
+  readonly written: number
+  /** Made or known to be zero. */
+  readonly zero: number
+  /** Left alone, because the target held them already. */
+  readonly unchanged: number
+  /** Read from the target to compare. */
+  readonly compared: number
+}
+
+/** What the steps of one restore hand each other. */
+export interface RestoreContext extends Required<Omit<RestoreOptions, 'signal'>> {
+  readonly signal: AbortSignal
+  readonly emit: (event: MoverEvent) => void
+}
+
+/**
+ * Manifest → plan → pipeline → target. Every chunk is compared with its digest before it is
+ * written, and the result is given only when the target is flushed. After a kill, the same
+ * command may be given again.
+ */
+export function restore({ signal, ...options }: RestoreOptions): Job<RestoreResult> {
+  return startJob(context => run({ ...context, ...settle(options) }), { signal })
+}
+
+async function run(context: RestoreContext): Promise<RestoreResult> {
+  const startedMs = performance.now()
+  const { repository, signal, emit } = context
+  emit({ type: 'stage', stage: 'plan' })
+  await using _session = await repository.beginSession('read', null)
+  await repository.store.refresh({ signal })
+  const manifest = await repository.resolve(context.manifest, null, { signal })
+  await using target = await openTarget(context.target, {
+    keeps: context.onto !== null,
+    force: context.force,
+    identity: context.identity,
+    repositoryPath: repository.backend.localRoot,
+  })
+  const comparison = { manifest, target, context }
+  const plan = await planRestore(comparison)
+  const bytes = context.dryRun
+    ? await wouldRestore(plan, manifest)
+    : await restoreAndSettle(plan, comparison)
+  const { volumeBytes } = manifest
+  return {
+    operation: 'restore',
+    manifest: manifest.id,
+    volume: manifest.volume,
+    target: target.name,
+    onto: context.onto,
+    bytes: {
+      volume: volumeBytes,
+      ...bytes,
+      unchanged: volumeBytes - bytes.written - bytes.zero,
+      compared: plan.comparedBytes,
+    },
+    untouchedTailBytes: target.kind === 'block' ? target.bytes - volumeBytes : 0,
+    readBack: context.readBack && !context.dryRun,
+    dryRun: context.dryRun,
+    seconds: (performance.now() - startedMs) / 1000,
+  }
+}
+
+/** What will be written, and what is known without reading more. */
+interface RestorePlan {
+  readonly wanted: () => AsyncIterable<SlotRows>
+  readonly bytesTotal: number
+  readonly comparedBytes: number
+}
+
+async function planRestore(comparison: Comparison): Promise<RestorePlan> {
+  const { manifest, target, context } = comparison
+  const { repository, signal, onto } = context
+  const tree = treeReader(repository.store, manifest)
+  const { volumeBytes } = manifest
+  if (onto === null)
+    return { wanted: () => tree.slots(), bytesTotal: volumeBytes, comparedBytes: 0 }
+  if (onto === 'auto') {
+    const comparedBytes = Math.min(volumeBytes, target.bytes)
+    return {
+      wanted: () => differingSlots(comparison, target.bytes),
+      bytesTotal: volumeBytes,
+      comparedBytes,
+    }
+  }
+  const state = await repository.resolve(onto, manifest.volume, { signal })
+  const { slots, comparedBytes } = await slotsSince(state, comparison)
+  const bytesTotal = Math.min(slots.size * manifest.chunkBytes, volumeBytes)
+  return { wanted: () => slotsOf(tree, slots), bytesTotal, comparedBytes }
+}
+
+async function* slotsOf(tree: TreeReader, slots: SlotSet): AsyncGenerator<SlotRows> {
+  for (const { first, count } of slots.runs()) yield* tree.slots({ from: first, to: first + count })
+}
+
+async function restoreAndSettle(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {
+  const { manifest, target, context } = comparison
+  const { emit } = context
+  await target.prepare(manifest.volumeBytes)
+  emit({ type: 'stage', stage: 'write' })
+  const { wanted, bytesTotal } = plan
+  const restored = await restoreSlots({ manifest, target, wanted: wanted(), bytesTotal, context })
+  emit({ type: 'stage', stage: 'flush' })
+  await target.flush()
+  if (context.readBack) {
+    emit({ type: 'stage', stage: 'verify' })
+    await readBackTarget(comparison)
+  }
+  await target.finish(manifest.volumeBytes)
+  return restored
+}
+
+/** The dry run: reads what a restore would read of the target, and writes nothing. */
+async function wouldRestore(plan: RestorePlan, geometry: Geometry): Promise<RestoredSlots> {
+  let zero = 0
+  let written = 0
+  for await (const run of plan.wanted()) {
+    for (const part of partsByState(run)) {
+      if (part.isZero) zero += slotRunBytes(geometry, part)
+      else written += slotRunBytes(geometry, part)
+    }
+  }
+  return { read: 0, written, zero }
+}
+
+/** Defaults are applied here, once. */
+function settle(options: Omit<RestoreOptions, 'signal'>): Omit<RestoreContext, 'signal' | 'emit'> {
+  return {
+    ...options,
+    onto: options.onto ?? null,
+    force: options.force ?? [],
+    identity: options.identity ?? null,
+    readBack: options.readBack ?? false,
+    workers: options.workers ?? null,
+    bytesPerSecond: options.bytesPerSecond ?? null,
+    bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
+    dryRun: options.dryRun ?? false,
+  }
+}

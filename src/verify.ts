@@ -1,0 +1,184 @@
+import { join } from 'node:path'
+import { throwIfAborted, type AbortOptions } from './core/abort.js'
+import { MoverError } from './core/errors.js'
+import { startJob, type Job, type JobContext } from './core/job.js'
+import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
+import type { Manifest } from './core/manifest.js'
+import type { Damage } from './core/progress.js'
+import { DamageReport } from './damage-report.js'
+import { readManifests } from './manifest/manifest-catalog.js'
+import { native } from './native/addon.js'
+import type { Repository } from './repository.js'
+import { verifyIndependently } from './verify-independently.js'
+import { verifyTrees } from './verify-trees.js'
+
+export interface VerifyOptions extends AbortOptions {
+  readonly repository: Repository
+  /** Manifest references; all manifests, unless given. */
+  readonly manifests?: readonly string[]
+  /** Compares every pack with the digest that names it, at the speed of the disk, and decodes nothing. */
+  readonly packs?: boolean
+  /** Decodes with a second implementation that shares no code with the native one; slow. */
+  readonly independent?: boolean
+  readonly workers?: number | null
+  readonly bytesPerSecond?: number | null
+  readonly bytesInFlight?: number
+}
+
+export interface VerifyResult {
+  readonly operation: 'verify'
+  readonly manifests: number
+  readonly packs: number
+  readonly segments: number
+  readonly pages: number
+  /** Stored chunks that were decoded and compared; one that several manifests share counts once. */
+  readonly chunks: number
+  /** Plain bytes of these chunks, or bytes of the packs with `packs`. */
+  readonly bytes: number
+  /** Empty when all is well: damage is a result, not an error. */
+  readonly damage: readonly Damage[]
+  readonly seconds: number
+}
+
+/** What the ways of verifying hand back. */
+export interface VerifiedParts {
+  readonly packs: number
+  readonly pages: number
+  readonly chunks: number
+  readonly bytes: number
+}
+
+/** What the steps of one verify hand each other. */
+export interface VerifyContext extends JobContext {
+  readonly repository: Repository
+  readonly report: DamageReport
+  readonly workers: number | null
+  readonly bytesPerSecond: number | null
+  readonly bytesInFlight: number
+}
+
+/**
+ * Reads, decodes and compares what manifests need, or whole packs, and names whatever is damaged
+ * with the extents that can no longer be restored. It changes nothing.
+ */
+export function verify({ signal, ...options }: VerifyOptions): Job<VerifyResult> {
+  return startJob(context => run(options, context), { signal })
+}
+
+async function run(options: Omit<VerifyOptions, 'signal'>, job: JobContext): Promise<VerifyResult> {
+  const startedMs = performance.now()
+  const { repository } = options
+  const context: VerifyContext = {
+    ...job,
+    repository,
+    report: new DamageReport(job.emit),
+    workers: options.workers ?? null,
+    bytesPerSecond: options.bytesPerSecond ?? null,
+    bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
+  }
+  await using _session = await repository.beginSession('read', null)
+  job.emit({ type: 'stage', stage: 'index' })
+  const segments = await verifySegments(context)
+  const manifests = await selectManifests(options.manifests ?? null, context)
+  job.emit({ type: 'stage', stage: 'verify' })
+  const parts = await verifyParts(options, manifests, context)
+  return {
+    operation: 'verify',
+    manifests: manifests.length,
+    segments,
+    ...parts,
+    damage: context.report.all(),
+    seconds: (performance.now() - startedMs) / 1000,
+  }
+}
+
+function verifyParts(
+  options: Omit<VerifyOptions, 'signal'>,
+  manifests: readonly Manifest[],
+  context: VerifyContext,
+): Promise<VerifiedParts> {
+  if (options.independent === true) return verifyIndependently(manifests, context)
+  return options.packs === true ? verifyPacks(context) : verifyTrees(manifests, context)
+}
+
+/** Every byte of every segment; a damaged one is left out of the look-ups that follow. */
+async function verifySegments({ repository, report, signal }: VerifyContext): Promise<number> {
+  const { backend, store } = repository
+  await store.refreshTolerant({ signal })
+  let segments = 0
+  for await (const { name } of backend.list('index/', { signal })) {
+    const id = name.slice('index/'.length)
+    segments += 1
+    try {
+      await native(addon => addon.checkSegment(join(store.root, name), id), 'verify')
+    } catch (error) {
+      // Merged away since it was listed.
+      if (isCode(error, 'OBJECT_NOT_FOUND')) continue
+      report.add('segment', id, integrityMessage(error))
+      native(addon => {
+        addon.dropSegments(store.index, [id])
+      })
+    }
+  }
+  return segments
+}
+
+/** Whole packs against the digests that name them: no key and no decoding is needed for it. */
+async function verifyPacks({ repository, report, signal }: VerifyContext): Promise<VerifiedParts> {
+  const { backend, store } = repository
+  const totals = { packs: 0, bytes: 0 }
+  const underWay = new Set<Promise<void>>()
+  for await (const { name, bytes } of backend.list('packs/', { signal })) {
+    throwIfAborted({ signal })
+    const id = name.slice(name.lastIndexOf('/') + 1)
+    const check = native(addon => addon.checkPack(join(store.root, name), id), 'verify')
+      .catch((error: unknown) => {
+        report.add('pack', id, integrityMessage(error))
+      })
+      .finally(() => underWay.delete(check))
+    underWay.add(check)
+    totals.packs += 1
+    totals.bytes += bytes
+    if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
+  }
+  await Promise.all(underWay)
+  return { ...totals, pages: 0, chunks: 0 }
+}
+
+/** Two read ahead while two are hashed; libuv has four threads. */
+const PACKS_AT_ONCE = 4
+
+async function selectManifests(
+  references: readonly string[] | null,
+  { repository, report, signal }: VerifyContext,
+): Promise<readonly Manifest[]> {
+  const { manifests, damaged } = await readManifests(repository.backend, undefined, { signal })
+  for (const { name, error } of damaged) report.add('manifest', name, error.message)
+  if (references === null || references.length === 0) return manifests
+  const ids = new Set<string>()
+  for (const reference of references)
+    ids.add((await repository.resolve(reference, null, { signal })).id)
+  return manifests.filter(({ id }) => ids.has(id))
+}
+
+/** The message of damage. An error that is none, such as EIO, is thrown on: it proves nothing of the bytes. */
+export function integrityMessage(error: unknown): string {
+  const codes = [
+    'PACK_CORRUPT',
+    'SEGMENT_CORRUPT',
+    'PAGE_CORRUPT',
+    'CHUNK_CORRUPT',
+    'CHUNK_MISSING',
+  ]
+  const isDamage =
+    error instanceof MoverError &&
+    [...codes, 'MANIFEST_CORRUPT', 'CODEC_FAILED', 'OBJECT_NOT_FOUND', 'BACKEND_FAILED'].includes(
+      error.code,
+    )
+  if (!isDamage) throw error
+  return error.message
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof MoverError && error.code === code
+}
