@@ -1,0 +1,147 @@
+import { MoverError } from '../core/errors.js'
+import type { BackupResult } from '../backup.js'
+import { backupSummary } from './backup-summary.js'
+import { BUDGET_OPTIONS } from './budget-options.js'
+import { defineCommand } from './command.js'
+import { EXIT_CODES } from './exit-codes.js'
+import { followJob } from './follow-job.js'
+import { given } from './given.js'
+import { parseAudit, parseTag, parseText, tagsOf } from './option-values.js'
+import { openRepositoryOf } from './repository-of.js'
+
+export const backupCommand = defineCommand({
+  name: 'backup',
+  summary: 'back a volume up: in full, by what changed, or by comparing',
+  notes: [
+    'SOURCE is read as it is: freeze it first, with a snapshot. Only what the repository does not ' +
+      'hold yet is stored, whatever the mode. Without --changes the whole volume is read and ' +
+      'compared with the newest manifest of the volume (a rescan), or backed up in full when there ' +
+      'is none.',
+    'CHANGES says what was written since the parent: bitmap:FILE,granularity=64KiB is a raw bitmap, ' +
+      'least significant bit first; extents:FILE is what mover diff --json, nbdinfo --map --json or ' +
+      'rbd diff --format json print. Either may end in ,since=REF: the parent is then the manifest ' +
+      'that was made with --checkpoint REF. Without since, --parent must give the id of the manifest ' +
+      'that the map counts from: latest or full will not do, because another backup may come between. ' +
+      'A map that cannot be believed, such as after a resize, makes the backup a rescan, which says so. ' +
+      '--parent full beside since=REF makes a differential backup, where REF is the checkpoint of ' +
+      'the newest full one.',
+  ],
+  operands: {
+    source: { label: 'SOURCE', completes: 'file', help: 'a regular file or a block device' },
+  },
+  options: {
+    volume: {
+      value: 'NAME',
+      parse: parseText,
+      required: true,
+      help: 'the name that the volume is kept under: vm-42/sda',
+    },
+    changes: {
+      value: 'CHANGES',
+      parse: parseText,
+      completes: 'file',
+      help: 'read only what this map calls changed, and a sample of the rest',
+    },
+    parent: {
+      value: 'MANIFEST',
+      parse: parseText,
+      help: 'what to build on; by default since=REF of CHANGES, else the newest of the volume',
+    },
+    checkpoint: {
+      value: 'REF',
+      parse: parseText,
+      help: 'name of the checkpoint that SOURCE shows, for a later since=REF',
+    },
+    full: { help: 'read everything and build on nothing' },
+    audit: {
+      value: 'default|PERCENT|off',
+      parse: parseAudit,
+      choices: ['default', 'off'],
+      help:
+        'how much of what CHANGES calls clean is read to test it: by default 256 chunks and 5 % ' +
+        'as many as are read, at most 16,384',
+    },
+    ...BUDGET_OPTIONS,
+    tag: {
+      value: 'NAME=VALUE',
+      parse: parseTag,
+      many: true,
+      help: 'kept with the manifest; may be given several times',
+    },
+    'read-holes': { help: 'read the holes of a file instead of taking them for zeroes' },
+    'dry-run': { help: 'say what would be read; read nothing of the volume, write nothing' },
+  },
+  examples: [
+    { line: 'mover backup /dev/vg0/snap --volume vm-42/sda', says: 'in full, later by comparing' },
+    {
+      line: 'mover backup /dev/vg0/snap --volume vm-42/sda --checkpoint monday',
+      says: 'the same, and remember that the tracker counts from here as "monday"',
+    },
+    {
+      line:
+        'mover backup /dev/vg0/snap --volume vm-42/sda \\\n' +
+        '      --changes bitmap:dirty.bin,granularity=64KiB,since=monday --checkpoint tuesday',
+      says: 'read only what was written since then',
+    },
+  ],
+  whenCancelled:
+    'nothing was committed; chunks already published will be reused by the next backup',
+
+  async run(context) {
+    const { options, operands, report, signal } = context
+    refuseContradictions(options)
+    const tags = tagsOf(options.tag)
+    await using repository = await openRepositoryOf(context)
+    const changes = await changesOf(options.changes)
+    const { backup } = await import('../backup.js')
+    const job = backup({
+      source: operands.source,
+      repository,
+      volume: options.volume,
+      changes,
+      full: options.full,
+      readHoles: options['read-holes'],
+      dryRun: options['dry-run'],
+      tags,
+      signal,
+      ...given({
+        parent: options.parent,
+        checkpoint: options.checkpoint,
+        audit: options.audit,
+        workers: options.workers,
+        bytesPerSecond: options.rate,
+        bytesInFlight: options['in-flight'],
+      }),
+    })
+    const result: BackupResult = await followJob(job, report)
+    await report.result(result, {
+      summary: backupSummary(result, context.repositoryOption),
+      bare: result.manifest === null ? [] : [result.manifest],
+    })
+    return EXIT_CODES.done
+  },
+})
+
+function refuseContradictions(options: {
+  readonly full: boolean
+  readonly parent: string | undefined
+  readonly changes: string | undefined
+}): void {
+  if (!options.full) return
+  const other =
+    options.parent !== undefined ? 'parent' : options.changes !== undefined ? 'changes' : null
+  if (other === null) return
+  throw new MoverError(
+    'ARGUMENT_INVALID',
+    `--full builds on nothing, so --${other} contradicts it`,
+    {
+      remedy: `leave out --full or --${other}`,
+    },
+  )
+}
+
+async function changesOf(spec: string | undefined) {
+  if (spec === undefined) return null
+  const { changesFromFile } = await import('../source/changes-file.js')
+  return await changesFromFile(spec)
+}

@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+import { realpathSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { MoverError } from '../core/errors.js'
+import type { Command } from './command.js'
+import { COMMANDS } from './commands.js'
+import { EXIT_CODES } from './exit-codes.js'
+import { asksForJson, lookAt } from './first-look.js'
+import { commandHelp, overviewHelp } from './help.js'
+import { processIo, type Io } from './io.js'
+import { Run } from './run.js'
+import { runCommand } from './run-command.js'
+
+/**
+ * One run of the binary: argv → options → one operation → a report. Resolves to the exit code and
+ * never rejects; the process may end when it has resolved.
+ */
+export async function main(argv: readonly string[], io: Io = processIo()): Promise<number> {
+  using run = new Run(io, { isJson: asksForJson(argv, COMMANDS) })
+  return await run.codeOf(() => answer(argv, run))
+}
+
+async function answer(argv: readonly string[], run: Run): Promise<number> {
+  const { command, isHelp, isVersion } = lookAt(argv, COMMANDS)
+  if (isVersion) return await printVersion(run)
+  if (isHelp) return await printHelp(command, run)
+  if (command === null) return await refuseNothing(run)
+  return await runCommand(run, { argv, command, commands: COMMANDS })
+}
+
+async function printVersion({ stdout }: Run): Promise<number> {
+  const { WRITER } = await import('../writer.js')
+  await stdout.write(`${WRITER}\n`)
+  return EXIT_CODES.done
+}
+
+async function printHelp(command: Command | null, { stdout }: Run): Promise<number> {
+  await stdout.write(command === null ? overviewHelp(COMMANDS) : commandHelp(command))
+  return EXIT_CODES.done
+}
+
+/** Who types nothing is shown what there is; a program is told that nothing was asked for. */
+async function refuseNothing({ stderr, isJson }: Run): Promise<number> {
+  if (isJson) throw new MoverError('ARGUMENT_INVALID', 'no command is given')
+  await stderr.write(overviewHelp(COMMANDS))
+  return EXIT_CODES.usage
+}
+
+/** False where another program imports this module, and in the single-file build, which has its own start. */
+function isProgram(): boolean {
+  const script = process.argv[1]
+  const url: string | undefined = import.meta.url
+  return (
+    script !== undefined && url?.startsWith('file:') && realpathSync(script) === fileURLToPath(url)
+  )
+}
+
+// The exit code is set, not forced: a handle that something left open is to be seen as a hang.
+if (isProgram()) void main(process.argv.slice(2)).then(code => (process.exitCode = code))

@@ -1,0 +1,123 @@
+import { MoverError } from '../core/errors.js'
+import type { RestoreResult } from '../restore.js'
+import type { ForceReason } from '../target/target-guard.js'
+import { BUDGET_OPTIONS } from './budget-options.js'
+import { catToStdout } from './cat-command.js'
+import { defineCommand, type OptionTable, type OptionValues } from './command.js'
+import { EXIT_CODES } from './exit-codes.js'
+import { followJob } from './follow-job.js'
+import { given } from './given.js'
+import { MANIFEST_OPERAND } from './manifest-operand.js'
+import { parseText, parseWordOf } from './option-values.js'
+import { openRepositoryOf } from './repository-of.js'
+import { restoreSummary } from './restore-summary.js'
+
+/** Every refusal that may be lifted; the type makes the list complete. */
+const FORCE_HELP: Readonly<Record<ForceReason, string>> = {
+  exists: 'write over a file that is there',
+  'in-use': 'write to a file that backs a loop device',
+  identity: 'write to a device that --identity does not name',
+}
+
+const FORCE_WORDS = Object.keys(FORCE_HELP) as readonly ForceReason[]
+
+const OPTIONS = {
+  onto: {
+    value: 'MANIFEST|auto',
+    parse: parseText,
+    choices: ['auto'],
+    help:
+      'write only what differs from this state, which TARGET holds now; a sample of it is compared ' +
+      'first. auto reads all of TARGET to find out',
+  },
+  force: {
+    value: 'REASON',
+    parse: parseWordOf(FORCE_WORDS),
+    many: true,
+    choices: FORCE_WORDS,
+    help: `lift one refusal each: ${FORCE_WORDS.map(word => `${word} (${FORCE_HELP[word]})`).join(', ')}`,
+  },
+  identity: {
+    value: 'ID',
+    parse: parseText,
+    help: 'refuse a device that has not this WWID or serial',
+  },
+  'read-back': { help: 'read TARGET again when it is flushed, past the cache, and compare' },
+  ...BUDGET_OPTIONS,
+  'dry-run': { help: 'say what would be written; write nothing' },
+} as const satisfies OptionTable
+
+export const restoreCommand = defineCommand({
+  name: 'restore',
+  summary: 'write a volume back, to a file, a block device or stdout',
+  notes: [
+    'A new file gets its name when it is whole and durable. A block device is refused while it is ' +
+      'mounted, held, used as swap, too small, read-only or the one the repository is on; no --force ' +
+      'lifts these. Of a larger device the rest is left as it is. After a failure the same command ' +
+      'may be given again.',
+  ],
+  operands: {
+    manifest: MANIFEST_OPERAND,
+    target: {
+      label: 'TARGET',
+      completes: 'file',
+      help: 'a file that is made, a block device, or - for stdout, which is what cat does',
+    },
+  },
+  options: OPTIONS,
+  examples: [
+    { line: 'mover restore vm-42/sda@latest vm42.img', says: 'to a new file' },
+    {
+      line: 'mover restore 3fa9c1d2e4b5 /dev/sdx --identity 0x5000c500a1b2c3d4 --read-back',
+      says: 'to this LUN and no other, and read it again',
+    },
+    {
+      line: 'mover restore vm-42/sda@latest~1 vm42.img --onto vm-42/sda@latest --force=exists',
+      says: 'back by one state, writing only what differs',
+    },
+  ],
+  whenCancelled:
+    'a new file was not made; a target that was there before holds a mixture until the restore is ' +
+    'run again to its end',
+
+  takesStdout: ({ target }) => target === '-',
+  async run(context) {
+    const { options, operands, report, signal } = context
+    if (operands.target === '-') {
+      refuseForStdout(options)
+      return await catToStdout({ context, manifest: operands.manifest, range: undefined })
+    }
+    await using repository = await openRepositoryOf(context)
+    const { restore } = await import('../restore.js')
+    const job = restore({
+      repository,
+      manifest: operands.manifest,
+      target: operands.target,
+      force: options.force,
+      readBack: options['read-back'],
+      dryRun: options['dry-run'],
+      signal,
+      ...given({
+        onto: options.onto,
+        identity: options.identity,
+        workers: options.workers,
+        bytesPerSecond: options.rate,
+        bytesInFlight: options['in-flight'],
+      }),
+    })
+    const result: RestoreResult = await followJob(job, report)
+    await report.result(result, { summary: restoreSummary(result) })
+    return EXIT_CODES.done
+  },
+})
+
+/** What comes out of stdout comes in order, once, and cannot be read again. */
+function refuseForStdout(options: OptionValues<typeof OPTIONS>): void {
+  for (const [name, value] of Object.entries(options)) {
+    const isGiven = Array.isArray(value) ? value.length > 0 : value !== undefined && value !== false
+    if (!isGiven) continue
+    throw new MoverError('ARGUMENT_INVALID', `--${name} means nothing for stdout`, {
+      remedy: `leave out --${name}, or name a file or a block device`,
+    })
+  }
+}

@@ -1,0 +1,28 @@
+import { formatBytes, formatDuration, formatRate } from '../core/units.js'
+import type { VerifyResult } from '../verify.js'
+import { damageLines } from './damage-report.js'
+import { alignFields } from './table.js'
+
+/** What was checked, and whether all of it is well. */
+export function verifySummary(result: VerifyResult): readonly string[] {
+  const { damage, bytes, seconds } = result
+  const rate = seconds <= 0 ? '' : `, ${formatRate(bytes / seconds)}`
+  return [
+    ...alignFields([
+      ['manifests', String(result.manifests)],
+      ['pages', String(result.pages)],
+      ['chunks', `${result.chunks}, ${formatBytes(bytes)}${rate}`],
+      ['segments', String(result.segments)],
+      ['packs', String(result.packs)],
+      ['time', formatDuration(seconds)],
+      ['damage', damage.length === 0 ? 'none' : String(damage.length)],
+    ]),
+    ...(damage.length === 0 ? [] : ['', ...damageLines(damage), '', ...REMEDY]),
+  ]
+}
+
+// Nothing is healed by verify itself; these are true for every kind of damage.
+const REMEDY = [
+  'try: back the volume up again while its source has the bytes: what is damaged is stored anew',
+  '     mover rebuild-index, where only segments are damaged',
+]
