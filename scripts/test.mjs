@@ -1,0 +1,201 @@
+/**
+ * `npm test`: everything that must hold, from the layout of the code to the promises. `npm test FILE...`
+ * runs only those test files. The last line says how much passed.
+ */
+import { spawn } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { join, relative, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { requirePrerequisites } from './prerequisites.mjs'
+import { findProgram, run, runScript, ScriptError } from './run.mjs'
+import { ROOT, setUp } from './setup.mjs'
+
+/** @typedef {{ passed: number, failed: number, skipped: number }} Count */
+
+await runScript(async () => {
+  const files = process.argv.slice(2)
+  const environment = requirePrerequisites({ forTests: true })
+  await setUp()
+  const counts = files.length > 0 ? await someTests(files) : await everything(environment)
+
+  const total = { passed: 0, failed: 0, skipped: 0 }
+  for (const { passed, failed, skipped } of counts) {
+    total.passed += passed
+    total.failed += failed
+    total.skipped += skipped
+  }
+  const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : ''
+  console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`)
+  if (total.failed > 0) process.exitCode = 1
+})
+
+/**
+ * @param {NodeJS.ProcessEnv} environment
+ * @returns {Promise<Count[]>}
+ */
+async function everything(environment) {
+  const counts = [
+    await check('format of the code (prettier)', () =>
+      node('prettier/bin/prettier.cjs', '--check', '.'),
+    ),
+    await check('types of the scripts (tsc)', () => tsc('scripts')),
+    await check('types of the tests (tsc)', compileTests),
+    await check('lints (eslint)', () => node('eslint/bin/eslint.js', '--max-warnings', '0', '.')),
+    ...(await rustChecks(environment)),
+  ]
+  return [...counts, await tap([])]
+}
+
+/**
+ * @param {readonly string[]} files
+ * @returns {Promise<Count[]>}
+ */
+async function someTests(files) {
+  const compiled = files.map(file =>
+    join(ROOT, 'build', relative(ROOT, resolve(file)).replace(/\.ts$/, '.js')),
+  )
+  return [await check('types of the tests (tsc)', compileTests), await tap(compiled)]
+}
+
+/** Compiled anew, so that no test outlives its source. */
+async function compileTests() {
+  for (const folder of ['src', 'test', 'bench', 'examples']) {
+    rmSync(join(ROOT, 'build', folder), { recursive: true, force: true })
+  }
+  return tsc('test')
+}
+
+/** @param {string} project */
+function tsc(project) {
+  return node('typescript/bin/tsc', '-p', join(ROOT, project))
+}
+
+/**
+ * @param {string} script
+ * @param {string[]} args
+ */
+function node(script, ...args) {
+  return run(process.execPath, [join(ROOT, 'node_modules', script), ...args], { cwd: ROOT })
+}
+
+/**
+ * @param {NodeJS.ProcessEnv} environment
+ * @returns {Promise<Count[]>}
+ */
+async function rustChecks(environment) {
+  const target = environment.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
+  const options = { cwd: join(ROOT, 'native'), env: { ...environment, CARGO_TARGET_DIR: target } }
+  const cargo = /** @param {string[]} args */ (...args) => run('cargo', args, options)
+  return [
+    await check('format of the Rust code (cargo fmt)', () => cargo('fmt', '--check')),
+    await clippy(cargo),
+    await cargoTest(cargo),
+  ]
+}
+
+/** @param {(...args: string[]) => Promise<string>} cargo */
+async function clippy(cargo) {
+  const what = 'lints of the Rust code (cargo clippy)'
+  const folders = process.env.PATH?.split(':')
+  if (findProgram('cargo-clippy', folders) === null) {
+    console.log(`skipped  ${what}: this Rust has no clippy (rustup component add clippy)`)
+    return { passed: 0, failed: 0, skipped: 1 }
+  }
+  return check(what, () => cargo('clippy', '--locked', '--all-targets', '--', '-D', 'warnings'))
+}
+
+/**
+ * @param {(...args: string[]) => Promise<string>} cargo
+ * @returns {Promise<Count>}
+ */
+async function cargoTest(cargo) {
+  let count = { passed: 0, failed: 0, skipped: 0 }
+  const { failed } = await check('Rust tests (cargo test)', async () => {
+    count = countCargo(await cargo('test', '--locked', '--no-fail-fast'))
+  })
+  return failed > 0 ? { ...count, failed } : count
+}
+
+/** @param {string} output */
+function countCargo(output) {
+  const count = { passed: 0, failed: 0, skipped: 0 }
+  for (const [, passed, failed, ignored] of output.matchAll(CARGO_RESULT)) {
+    count.passed += Number(passed)
+    count.failed += Number(failed)
+    count.skipped += Number(ignored)
+  }
+  return count
+}
+
+const CARGO_RESULT = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/gm
+
+/**
+ * Does one thing; says how long it took and, when it fails, what it said.
+ *
+ * @param {string} what
+ * @param {() => Promise<unknown>} work
+ * @returns {Promise<Count>}
+ */
+async function check(what, work) {
+  const begun = performance.now()
+  const seconds = () => `${((performance.now() - begun) / 1000).toFixed(1)} s`
+  try {
+    await work()
+    console.log(`ok       ${what}, ${seconds()}`)
+    return { passed: 1, failed: 0, skipped: 0 }
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error
+    console.log(`NOT OK   ${what}, ${seconds()}\n${error.message}\n`)
+    return { passed: 0, failed: 1, skipped: 0 }
+  }
+}
+
+/**
+ * Runs the test files; shows one line for each, and every assertion that failed.
+ *
+ * @param {readonly string[]} files all of them when none is given
+ * @returns {Promise<Count>}
+ */
+function tap(files) {
+  const script = join(ROOT, 'node_modules', '.bin', 'tap')
+  const args = [script, 'run', '--reporter=tap', ...files]
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, args, { cwd: ROOT, stdio: ['ignore', 'pipe', 'inherit'] })
+    const tests = new TapLines()
+    createInterface({ input: child.stdout }).on('line', line => tests.read(line))
+    child.on('error', reject)
+    child.on('close', code => resolve(tests.count(code)))
+  })
+}
+
+/** Reads TAP as it comes. */
+class TapLines {
+  /** @type {string | null} */ #total = null
+  #isFailure = false
+
+  /** @param {string} line */
+  read(line) {
+    const file = /^ok \d+ - build\/(\S+)\.js(.*)$/.exec(line)
+    if (file !== null) console.log(`ok       ${file[1]}.ts${file[2]?.replace(/ # time=/, ', ')}`)
+    if (/^# \{ total: .*\}$/.test(line)) this.#total = line
+    if (/^ *not ok /.test(line)) this.#isFailure = true
+    if (this.#isFailure) console.log(line.replace(/^not ok/, 'NOT OK'))
+    if (/^ *\.\.\.$/.test(line)) this.#isFailure = false
+  }
+
+  /**
+   * @param {number | null} code of tap
+   * @returns {Count}
+   */
+  count(code) {
+    const of = /** @param {string} word */ word =>
+      Number(new RegExp(`${word}: (\\d+)`).exec(this.#total ?? '')?.[1] ?? 0)
+    const failed = of('fail')
+    // tap can fail without a failed assertion: no tests, or a test that never ended.
+    return {
+      passed: of('pass'),
+      failed: failed === 0 && code !== 0 ? 1 : failed,
+      skipped: of('skip'),
+    }
+  }
+}
