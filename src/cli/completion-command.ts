@@ -21,7 +21,7 @@ export const completionCommand = defineCommand({
   options: {},
   examples: [
     { line: 'source <(mover completion bash)', says: 'in ~/.bashrc' },
-    { line: 'mover completion zsh > "${fpath[1]}/_mover"', says: 'once, for zsh' },
+    { line: 'mover completion zsh > "$fpath[1]/_mover"', says: 'once, for zsh' },
     {
       line: 'mover completion fish > ~/.config/fish/completions/mover.fish',
       says: 'once, for fish',

@@ -4,7 +4,6 @@ import {
   type Command,
   type Example,
   type OperandSpec,
-  type OperandTable,
   type OptionSpec,
   type OptionTable,
 } from './command.js'
@@ -83,7 +82,7 @@ function exitCodeRows(): readonly Definition[] {
 function synopsisLines({ name, operands, options }: Command): readonly string[] {
   const required = Object.entries(options).filter(([, spec]) => isValueSpec(spec) && spec.required)
   const words = [
-    ...Object.values(operands as OperandTable).map(operandUsage),
+    ...Object.values(operands).map(operandUsage),
     ...required.map(([option, spec]) => optionUsage(option, spec)),
     '[OPTION]...',
   ]

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { realpathSync } from 'node:fs'
+import { existsSync, realpathSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { MoverError } from '../core/errors.js'
 import type { Command } from './command.js'
@@ -46,13 +46,11 @@ async function refuseNothing({ stderr, isJson }: Run): Promise<number> {
   return EXIT_CODES.usage
 }
 
-/** False where another program imports this module, and in the single-file build, which has its own start. */
+/** False where another program imports this module: that one decides when to run it. */
 function isProgram(): boolean {
   const script = process.argv[1]
-  const url: string | undefined = import.meta.url
-  return (
-    script !== undefined && url?.startsWith('file:') && realpathSync(script) === fileURLToPath(url)
-  )
+  if (script === undefined || !existsSync(script)) return false
+  return realpathSync(script) === fileURLToPath(import.meta.url)
 }
 
 // The exit code is set, not forced: a handle that something left open is to be seen as a hang.

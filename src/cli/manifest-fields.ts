@@ -31,7 +31,7 @@ export function manifestFields(manifest: Manifest): readonly string[] {
     ['audit', `${audit.slots} chunks, ${exact(audit.bytes)}`],
     ['root', manifest.root],
     ['tree', tree.top === null ? 'none: all zero' : `${tree.top}, height ${tree.height}`],
-    ['source', printable(`${source.kind} ${source.identity}`)],
+    ['source', printable(source.identity)],
     ['repository', manifest.repositoryId],
     ['session', manifest.sessionId],
     ['writer', `${printable(manifest.writer)}, format ${manifest.format}`],

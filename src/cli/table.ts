@@ -6,7 +6,10 @@ export function alignColumns(
   rows: readonly (readonly string[])[],
   aligns: readonly Align[],
 ): readonly string[] {
-  const widths = aligns.map((_, column) => Math.max(0, ...rows.map(row => widthOf(row[column]))))
+  // No Math.max(...rows): a list may have more rows than a call may have arguments.
+  const widths = aligns.map((_, column) =>
+    rows.reduce((widest, row) => Math.max(widest, widthOf(row[column])), 0),
+  )
   return rows.map(row =>
     row
       .map((cell, column) => pad(cell, widths[column] ?? 0, aligns[column] ?? 'left'))

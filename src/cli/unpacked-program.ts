@@ -54,7 +54,7 @@ export function unpackProgram(program: Program, places: readonly Place[]): strin
     }
   }
   throw new MoverError(
-    'INTERNAL',
+    'TARGET_REFUSED',
     'no folder is private, writable and executable, and mover needs one to unpack its native parts: ' +
       refused.join('; '),
     {

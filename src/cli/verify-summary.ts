@@ -13,7 +13,7 @@ export function verifySummary(result: VerifyResult): readonly string[] {
       ['pages', String(result.pages)],
       ['chunks', `${result.chunks}, ${formatBytes(bytes)}${rate}`],
       ['segments', String(result.segments)],
-      ['packs', String(result.packs)],
+      result.packs === 0 ? null : ['packs', String(result.packs)],
       ['time', formatDuration(seconds)],
       ['damage', damage.length === 0 ? 'none' : String(damage.length)],
     ]),

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { parseArguments } from '../../src/cli/arguments.js'
-import { EVERYWHERE_OPTIONS, isValueSpec } from '../../src/cli/command.js'
+import { EVERYWHERE_OPTIONS, isValueSpec, type OptionTable } from '../../src/cli/command.js'
 import { COMMANDS } from '../../src/cli/commands.js'
 import { commandOf } from '../../src/cli/first-look.js'
 import { MoverError } from '../../src/core/errors.js'
@@ -110,7 +110,8 @@ t.test('an option means one thing in all commands', async t => {
   // The line is cut into words before the command is known: an option may not take a value in one
   // command and none in another.
   const takesValue = new Map<string, boolean>()
-  for (const table of [EVERYWHERE_OPTIONS, ...COMMANDS.map(({ options }) => options)]) {
+  const tables: OptionTable[] = [EVERYWHERE_OPTIONS, ...COMMANDS.map(({ options }) => options)]
+  for (const table of tables) {
     for (const [name, spec] of Object.entries(table)) {
       t.equal(isValueSpec(spec), takesValue.get(name) ?? isValueSpec(spec), `--${name}`)
       takesValue.set(name, isValueSpec(spec))

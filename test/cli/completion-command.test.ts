@@ -26,7 +26,10 @@ t.test('bash offers what may follow', async t => {
   for (const { words, offers } of rows) {
     const offered = offersOfBash(words)
     const asked = offers.every(offer => offered.includes(offer))
-    t.ok(asked && (offers.length > 0 || offered.length === 0), `${words.join(' ')} → ${offered}`)
+    t.ok(
+      asked && (offers.length > 0 || offered.length === 0),
+      `${words.join(' ')} → ${offered.join(' ')}`,
+    )
   }
 })
 

@@ -38,7 +38,7 @@ t.test('with --json the stop is told in lines too', async t => {
   const code = run.codeOf(() => untilCancelled(run))
   io.host.emit('SIGTERM', 'SIGTERM')
   t.equal(await code, 8)
-  const lines = io.stdout.lines.map(line => JSON.parse(line))
+  const lines = io.stdout.lines.map((line): unknown => JSON.parse(line))
   t.match(lines, [
     { type: 'warning', code: 'STOPPING' },
     { type: 'error', code: 'CANCELLED' },
