@@ -15,7 +15,7 @@ export function systemCode(error: unknown): string | null {
 export function backendError(cause: unknown, what: string): MoverError {
   if (cause instanceof MoverError) return cause
   const system = systemCode(cause) ?? String(cause)
-  const { code, says, remedy } = MEANINGS[system] ?? { code: 'BACKEND_FAILED' }
+  const { code, says, remedy } = MEANINGS.get(system) ?? { code: 'BACKEND_FAILED' }
   return new MoverError(code, `${what}: ${says ?? `the file system answered ${system}`}`, {
     remedy: remedy ?? null,
     details: { os: system },
@@ -56,18 +56,20 @@ const NO_LINKS: Meaning = {
   remedy: 'put the repository on a file system with hard links, such as ext4, XFS, Btrfs or NFS',
 }
 
-const MEANINGS: Readonly<Record<string, Meaning>> = {
-  ENOENT: { code: 'OBJECT_NOT_FOUND', says: 'there is none' },
-  EEXIST: { code: 'OBJECT_EXISTS', says: 'there is one already' },
-  ENOSPC: FULL,
-  EDQUOT: FULL,
-  EACCES: FORBIDDEN,
-  // Linux answers a hard link on a file system without them with EPERM.
-  EPERM: { ...NO_LINKS, says: 'not permitted, or the file system has no hard links' },
-  EOPNOTSUPP: NO_LINKS,
-  EROFS: {
-    code: 'BACKEND_FAILED',
-    says: 'the file system is mounted read-only',
-    remedy: 'mount it read-write',
-  },
+const READ_ONLY: Meaning = {
+  code: 'BACKEND_FAILED',
+  says: 'the file system is mounted read-only',
+  remedy: 'mount it read-write',
 }
+
+const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
+  ['ENOENT', { code: 'OBJECT_NOT_FOUND', says: 'there is none' }],
+  ['EEXIST', { code: 'OBJECT_EXISTS', says: 'there is one already' }],
+  ['ENOSPC', FULL],
+  ['EDQUOT', FULL],
+  ['EACCES', FORBIDDEN],
+  // Linux answers a hard link on a file system without them with EPERM.
+  ['EPERM', { ...NO_LINKS, says: 'not permitted, or the file system has no hard links' }],
+  ['EOPNOTSUPP', NO_LINKS],
+  ['EROFS', READ_ONLY],
+])

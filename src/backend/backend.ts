@@ -19,8 +19,8 @@ export interface Backend {
 
   /**
    * Gives temporary files, durable already, their names, and resolves when the names are durable
-   * too. The temporary names are gone then. OBJECT_EXISTS if one is taken: the others may or may
-   * not be published, and may be published again.
+   * too; the temporary names go. OBJECT_EXISTS if a name is taken: that object and all the others
+   * are durable then as well. After any other error none of the files has its name.
    */
   publish(files: readonly PublishedFile[], options?: AbortOptions): Promise<void>
 

@@ -3,12 +3,10 @@
  * folder they are in. What failed to sync is never tried again: after a failed fsync the kernel
  * may call a page clean that was not written (B15).
  */
-import { constants } from 'node:fs'
 import { dirname } from 'node:path'
 import { systemCode } from './backend-error.js'
 import type { Disk, DiskFile } from './disk.js'
-
-const CREATE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
+import { NEW_FILE, READ_FOLDER } from './open-flags.js'
 
 const FILE_MODE = 0o600
 const FOLDER_MODE = 0o700
@@ -18,7 +16,7 @@ export async function writeDurableFile(
   disk: Disk,
   { path, bytes }: { readonly path: string; readonly bytes: Uint8Array },
 ): Promise<void> {
-  const file = await disk.open(path, CREATE, FILE_MODE)
+  const file = await disk.open(path, NEW_FILE, FILE_MODE)
   try {
     await writeAll(file, bytes)
     await file.datasync()
@@ -37,7 +35,7 @@ export async function writeDurableFile(
 
 /** Makes the names in a folder durable. */
 export async function syncFolder(disk: Disk, path: string): Promise<void> {
-  const folder = await disk.open(path, constants.O_RDONLY | constants.O_DIRECTORY)
+  const folder = await disk.open(path, READ_FOLDER)
   try {
     await folder.sync()
   } finally {

@@ -3,7 +3,6 @@
  * linked under its own: link(2) never replaces anything, as a conditional put on S3 does not.
  */
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { throwIfAborted } from '../core/abort.js'
 import type { AbortOptions } from '../core/abort.js'
@@ -17,9 +16,7 @@ import { makeFolder, syncFolder, writeDurableFile } from './durable-file.js'
 import { TEMPORARY_FOLDER, checkRoot, createRoot } from './local-root.js'
 import { checkObjectName, checkObjectPrefix, isObjectFolder, isObjectName } from './object-name.js'
 import type { ObjectPrefix } from './object-name.js'
-
-// A planted symbolic link is not followed, and a planted pipe does not block us.
-const READ = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+import { READ_FILE } from './open-flags.js'
 
 /** Objects in a directory; all of it belongs to one user (0700, 0600) and lies on one file system. */
 export class LocalBackend implements Backend {
@@ -81,7 +78,8 @@ export class LocalBackend implements Backend {
     }
     // Who is told that an object exists may build on it: by now its name lasts, whoever made it.
     if (taken !== null) throw taken
-    for (const { tempPath } of files) await this.#removeFile(tempPath)
+    // What is committed does not fail for a name that is left over: its session takes that along.
+    await Promise.allSettled(files.map(({ tempPath }) => this.#disk.unlink(tempPath)))
   }
 
   async get(name: string, { maxBytes, ...options }: GetOptions): Promise<Uint8Array> {
@@ -134,7 +132,11 @@ export class LocalBackend implements Backend {
   async remove(name: string, options?: AbortOptions): Promise<void> {
     checkObjectName(name)
     throwIfAborted(options)
-    await this.#removeFile(this.#path(name))
+    try {
+      await this.#disk.unlink(this.#path(name))
+    } catch (cause) {
+      if (systemCode(cause) !== 'ENOENT') throw backendError(cause, `cannot remove object ${name}`)
+    }
   }
 
   #path(name: string): string {
@@ -194,7 +196,7 @@ export class LocalBackend implements Backend {
     checkObjectName(name)
     throwIfAborted(options)
     try {
-      const file = await this.#disk.open(this.#path(name), READ)
+      const file = await this.#disk.open(this.#path(name), READ_FILE)
       try {
         return await use(file)
       } finally {
@@ -242,14 +244,6 @@ export class LocalBackend implements Backend {
     } catch (error) {
       if (error instanceof MoverError && error.code === 'OBJECT_NOT_FOUND') return null
       throw error
-    }
-  }
-
-  async #removeFile(path: string): Promise<void> {
-    try {
-      await this.#disk.unlink(path)
-    } catch (cause) {
-      if (systemCode(cause) !== 'ENOENT') throw backendError(cause, `cannot remove ${path}`)
     }
   }
 }

@@ -53,7 +53,8 @@ export async function checkRoot(disk: Disk, root: string): Promise<void> {
 
 async function checkVacant(disk: Disk, root: string): Promise<void> {
   const entries = await disk.readdir(root)
-  const foreign = entries.find(entry => !FOLDERS.includes(entry))
+  // A file system of its own has a folder that is nobody's.
+  const foreign = entries.find(entry => !FOLDERS.includes(entry) && entry !== 'lost+found')
   const configs = entries.includes('config') ? await disk.readdir(join(root, 'config')) : []
   if (foreign === undefined && configs.length === 0) return
   const what = configs.length > 0 ? 'is a repository already' : `is not empty: it has ${foreign}`

@@ -24,22 +24,21 @@ export class MemoryBackend implements Backend {
   }
 
   async put(name: string, bytes: Uint8Array, options?: AbortOptions): Promise<void> {
-    checkObjectName(name)
-    throwIfAborted(options)
+    await asked(name, options)
     invariant(bytes.length > 0, 'an object has bytes')
     if (this.#objects.has(name)) throw exists(name)
     this.#objects.set(name, Uint8Array.from(bytes))
   }
 
   async publish(files: readonly PublishedFile[], options?: AbortOptions): Promise<void> {
-    for (const { name } of files) checkObjectName(name)
-    throwIfAborted(options)
-    const taken = files.find(({ name }) => this.#objects.has(name))
-    for (const { tempPath, name } of files) {
+    for (const { name } of files) await asked(name, options)
+    const published = files.map(({ tempPath, name }) => {
       const bytes = this.#temporary.get(tempPath)
-      if (bytes === undefined) {
-        throw new MoverError('BACKEND_FAILED', `cannot publish object ${name}: ${tempPath} is gone`)
-      }
+      if (bytes !== undefined) return { name, bytes }
+      throw new MoverError('BACKEND_FAILED', `cannot publish object ${name}: ${tempPath} is gone`)
+    })
+    const taken = published.find(({ name }) => this.#objects.has(name))
+    for (const { name, bytes } of published) {
       if (!this.#objects.has(name)) this.#objects.set(name, bytes)
     }
     if (taken !== undefined) throw exists(taken.name)
@@ -47,7 +46,7 @@ export class MemoryBackend implements Backend {
   }
 
   async get(name: string, { maxBytes, ...options }: GetOptions): Promise<Uint8Array> {
-    const bytes = this.#find(name, options)
+    const bytes = await this.#find(name, options)
     if (bytes.length > maxBytes) {
       throw new MoverError(
         'BACKEND_FAILED',
@@ -63,7 +62,7 @@ export class MemoryBackend implements Backend {
     length: number,
     options?: AbortOptions,
   ): Promise<Uint8Array> {
-    const bytes = this.#find(name, options)
+    const bytes = await this.#find(name, options)
     if (bytes.length < offset + length) {
       throw new MoverError('BACKEND_FAILED', `object ${name} ends at byte ${bytes.length}`)
     }
@@ -71,18 +70,17 @@ export class MemoryBackend implements Backend {
   }
 
   async has(name: string, options?: AbortOptions): Promise<boolean> {
-    checkObjectName(name)
-    throwIfAborted(options)
+    await asked(name, options)
     return this.#objects.has(name)
   }
 
   async size(name: string, options?: AbortOptions): Promise<number> {
-    return this.#find(name, options).length
+    return (await this.#find(name, options)).length
   }
 
   async *list(prefix: ObjectPrefix, options?: AbortOptions): AsyncGenerator<ListedObject> {
     checkObjectPrefix(prefix)
-    throwIfAborted(options)
+    await later(options)
     const names = [...this.#objects.keys()].filter(name => name.startsWith(prefix)).sort()
     for (const name of names) {
       const bytes = this.#objects.get(name)
@@ -91,18 +89,27 @@ export class MemoryBackend implements Backend {
   }
 
   async remove(name: string, options?: AbortOptions): Promise<void> {
-    checkObjectName(name)
-    throwIfAborted(options)
+    await asked(name, options)
     this.#objects.delete(name)
   }
 
-  #find(name: string, options?: AbortOptions): Uint8Array {
-    checkObjectName(name)
-    throwIfAborted(options)
+  async #find(name: string, options?: AbortOptions): Promise<Uint8Array> {
+    await asked(name, options)
     const bytes = this.#objects.get(name)
     if (bytes !== undefined) return bytes
     throw new MoverError('OBJECT_NOT_FOUND', `cannot read object ${name}: there is none`)
   }
+}
+
+async function asked(name: string, options?: AbortOptions): Promise<void> {
+  checkObjectName(name)
+  await later(options)
+}
+
+/** A backend never answers at once. */
+async function later(options?: AbortOptions): Promise<void> {
+  throwIfAborted(options)
+  await Promise.resolve()
 }
 
 function exists(name: string): MoverError {

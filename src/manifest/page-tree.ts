@@ -12,16 +12,9 @@ import { digestHex, digestsEqual } from '../core/digest.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
 import type { TreeTop } from '../core/manifest.js'
+import { OpenPage } from './open-page.js'
 import { encodePage, pageDigest } from './page-codec.js'
-import {
-  ROW_BYTES,
-  ROW_DATA,
-  ROW_ZERO,
-  dataRow,
-  isZeroRow,
-  rowDigest,
-  rowsOf,
-} from './slot-rows.js'
+import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from './slot-rows.js'
 import { entrySlots, levelSlots, treeHeight, treeRoot } from './tree-shape.js'
 import type { TreeReader } from './tree-walk.js'
 
@@ -244,35 +237,5 @@ export class TreeWriter {
   #parentTree(): TreeReader {
     invariant(this.#parent !== null, 'slots are carried from a parent')
     return this.#parent
-  }
-}
-
-/** The page of one level that is being filled. */
-class OpenPage {
-  readonly #rows = new Uint8Array(PAGE_CHILDREN * ROW_BYTES)
-  #hasData = false
-  count = 0
-
-  add(rows: Uint8Array): void {
-    const count = rows.length / ROW_BYTES
-    this.#rows.set(rows, this.count * ROW_BYTES)
-    for (let child = this.count; child < this.count + count; child += 1) {
-      const at = child * ROW_BYTES
-      if (this.#rows[at] === ROW_ZERO) {
-        this.#rows.fill(0, at, at + ROW_BYTES)
-      } else {
-        this.#rows[at] = ROW_DATA
-        this.#hasData = true
-      }
-    }
-    this.count += count
-  }
-
-  /** Empties the page and answers its rows, as a view; null if all of them are zero. */
-  take(): Uint8Array | null {
-    const rows = this.#hasData ? rowsOf(this.#rows, 0, this.count) : null
-    this.count = 0
-    this.#hasData = false
-    return rows
   }
 }

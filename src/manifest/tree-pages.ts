@@ -30,6 +30,8 @@ export interface TreeEntry {
 
 const PAGES_PER_READ = 256
 
+const NOT_READ_YET = new Uint8Array(0)
+
 /** Reads pages as the children of entries; keeps nothing. */
 export class TreePages {
   readonly geometry: Geometry
@@ -58,7 +60,9 @@ export class TreePages {
    * with PAGE_CORRUPT, or as `readPages` does, if one of them cannot be had.
    */
   async children(level: number, entries: readonly TreeEntry[]): Promise<Uint8Array[]> {
-    const children = entries.map(({ index }) => this.#zeroRows(level, index))
+    const children: Uint8Array[] = entries.map(({ index, row }) => {
+      return isZeroRow(row, 0) ? this.#zeroRows(level, index) : NOT_READ_YET
+    })
     const pages = [...entries.entries()].filter(([, { row }]) => !isZeroRow(row, 0))
     for (let done = 0; done < pages.length; done += PAGES_PER_READ) {
       const batch = pages.slice(done, done + PAGES_PER_READ)

@@ -194,10 +194,12 @@ export class TreeReader {
     for (let level = this.tree.height; level > 0; level -= 1) {
       const span = levelSlots(level - 1)
       const wanted = new Set(slots.map(slot => Math.floor(slot / span)))
-      const children = [...(await this.#cachedChildren(level, entries))]
-      entries = children
-        .flatMap(([index, rows]) => entriesOf(index, rows))
-        .filter(({ index }) => wanted.has(index))
+      const children = await this.#cachedChildren(level, entries)
+      entries = [...wanted].map(index => {
+        const rows = children.get(Math.floor(index / PAGE_CHILDREN))
+        invariant(rows !== undefined, 'every page on the way was asked for')
+        return { index, row: rowsOf(rows, index % PAGE_CHILDREN, 1) }
+      })
     }
     return entries
   }

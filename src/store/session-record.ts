@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { hostname, uptime } from 'node:os'
 import { sealRecord, unsealRecord } from '../backend/sealed-record.js'
+import { isDigestHex } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 
 /** A live writer or reader; times are by the clock of its host. */
@@ -84,6 +85,6 @@ function isSessionRecord(value: unknown): value is SessionRecord {
     Number.isSafeInteger(record.startedMs) &&
     Number.isSafeInteger(record.deadlineMs) &&
     record.pruneEpoch === 0 &&
-    (record.parent === null || /^[0-9a-f]{64}$/.test(String(record.parent)))
+    (record.parent === null || (typeof record.parent === 'string' && isDigestHex(record.parent)))
   )
 }

@@ -90,6 +90,9 @@ export async function beginSession(
   }
 }
 
+/** A file that nobody refers to is closed by the garbage collector, which would end its lock. */
+const LOCKED = new Set<FileHandle>()
+
 interface LocalSession {
   readonly tempPrefix: string
   readonly path: string
@@ -110,6 +113,7 @@ async function createLocked(
     // Other hosts read it; it need not outlast a power cut, because the session does not.
     await file.datasync()
     await link(tempPath, path)
+    LOCKED.add(file)
     return file
   } catch (error) {
     await Promise.allSettled([file.close()])
@@ -128,6 +132,7 @@ async function endLocal(session: LocalSession & { readonly file: FileHandle }): 
     for (const name of own) await unlink(join(folder, name))
     await unlink(path)
   } finally {
+    LOCKED.delete(file)
     await file.close()
   }
 }

@@ -2,11 +2,11 @@
  * What the dead have left: their session files and temporary files. Nobody ever has to "unlock";
  * whoever begins a session clears away what is proven to belong to nobody, and nothing else.
  */
-import { constants } from 'node:fs'
 import { open, readdir, unlink } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { join } from 'node:path'
 import { backendError, systemCode } from '../backend/backend-error.js'
+import { LOCK_FILE } from '../backend/open-flags.js'
 import { SEALED_BYTES_MAX } from '../backend/sealed-record.js'
 import { MoverError } from '../core/errors.js'
 import { tryLock } from './file-lock.js'
@@ -68,7 +68,7 @@ async function endIfDead(
   { sessions, temporary, here }: SessionFolders,
 ): Promise<boolean> {
   const path = join(sessions, id)
-  const file = await openToLock(path)
+  const file = await open(path, LOCK_FILE)
   try {
     const record = decodeSession(await readBounded(file))
     if (!isJudgedByLock(record, here, Date.now()) || !(await tryLock(file))) return false
@@ -81,7 +81,7 @@ async function endIfDead(
 }
 
 async function removeOrphan(path: string): Promise<void> {
-  const file = await openToLock(path)
+  const file = await open(path, LOCK_FILE)
   try {
     const { mtimeMs } = await file.stat()
     if (Date.now() - mtimeMs < ORPHAN_AGE_MS) return
@@ -89,11 +89,6 @@ async function removeOrphan(path: string): Promise<void> {
   } finally {
     await file.close()
   }
-}
-
-/** Opened for writing, since some network file systems lock nothing else. */
-function openToLock(path: string): Promise<FileHandle> {
-  return open(path, constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK)
 }
 
 async function readBounded(file: FileHandle): Promise<Uint8Array> {

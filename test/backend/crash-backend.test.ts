@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Disk } from '../../src/backend/disk.js'
 import { LocalBackend } from '../../src/backend/local-backend.js'
+import { NEW_FILE } from '../../src/backend/open-flags.js'
 import { backendContract } from '../contract/backend-contract.js'
 import { CRASH_ROOT, createCrashBackend } from '../support/crash-backend.js'
 import type { CrashDisk, Unsynced } from '../support/crash-backend.js'
@@ -85,8 +86,7 @@ async function objectsAfter(disk: CrashDisk, unsynced: Unsynced): Promise<Map<st
 }
 
 async function writeSynced(disk: CrashDisk, path: string, bytes: Uint8Array): Promise<void> {
-  const { O_CREAT, O_EXCL } = (await import('node:fs')).constants
-  const file = await disk.open(path, O_CREAT | O_EXCL)
+  const file = await disk.open(path, NEW_FILE)
   for (let done = 0; done < bytes.length;) {
     done += (await file.write(bytes, done, bytes.length - done, done)).bytesWritten
   }

@@ -22,7 +22,7 @@ backendContract('the directory backend', async t => {
 t.test('makes folders and files for one user alone', async t => {
   const backend = await create(t)
   await backend.put(PACK, Buffer.from('x'))
-  const mode = async (name: string) => (await stat(join(backend.localRoot, name))).mode & 0o777
+  const mode = async (name: string) => (await stat(join(backend.localRoot, name))).mode % 0o1000
   for (const folder of ['.', 'config', 'packs', 'packs/ab', 'packs/ab/cd', 'tmp']) {
     t.equal(await mode(folder), 0o700, folder)
   }
@@ -37,10 +37,12 @@ t.test(
       full: { letter: 'dear' },
       file: 'text',
       cut: { packs: {} },
+      mounted: { 'lost+found': {} },
     })
     await LocalBackend.create(join(dir, 'a b\n"ü'))
     await LocalBackend.create(join(dir, 'deep/er/still'))
     await LocalBackend.create(join(dir, 'cut'))
+    await LocalBackend.create(join(dir, 'mounted'))
     const exists = { code: 'REPOSITORY_EXISTS' }
     await t.rejects(LocalBackend.create(join(dir, 'full')), { ...exists, message: /letter/ })
     t.strictSame(await readdir(join(dir, 'full')), ['letter'])
@@ -96,6 +98,15 @@ t.test('a write that fails anywhere leaves no object and no temporary file (B13,
   }
 })
 
+t.test('what is committed does not fail because something unused could not be removed', async t => {
+  const { localRoot } = await create(t)
+  const backend = await LocalBackend.open(localRoot, failingDisk({ call: 'unlink', code: 'EIO' }))
+  await backend.put(CONFIG, Buffer.from('x'))
+  t.equal(await backend.has(CONFIG), true)
+  t.equal((await readdir(join(localRoot, 'tmp'))).length, 1)
+  await t.rejects(backend.remove(CONFIG), { code: 'BACKEND_FAILED' })
+})
+
 t.test('a temporary file that is gone is no missing object', async t => {
   const backend = await create(t)
   const tempPath = `${backend.tempPrefix(SESSION)}gone`
@@ -109,20 +120,18 @@ t.test('a temporary file that is gone is no missing object', async t => {
 
 t.test('takes only a clear "no" for a no', async t => {
   const { localRoot } = await create(t)
-  const calls = [
-    { call: 'lstat', act: (backend: LocalBackend) => backend.has(PACK) },
-    { call: 'lstat', act: (backend: LocalBackend) => backend.size(PACK) },
-    { call: 'open', act: (backend: LocalBackend) => backend.get(PACK, { maxBytes: 1 }) },
-    { call: 'readdir', nth: 2, act: (backend: LocalBackend) => gather(backend.list('packs/')) },
-  ] as const
+  const calls: (Omit<Failure, 'code'> & {
+    readonly act: (backend: LocalBackend) => Promise<unknown>
+  })[] = [
+    { call: 'lstat', act: backend => backend.has(PACK) },
+    { call: 'lstat', act: backend => backend.size(PACK) },
+    { call: 'open', act: backend => backend.get(PACK, { maxBytes: 1 }) },
+    { call: 'readdir', nth: 2, act: backend => gather(backend.list('packs/')) },
+  ]
   for (const { act, ...failure } of calls) {
     for (const code of ['EIO', 'EACCES', 'ENOTDIR', 'ESTALE', 'ELOOP']) {
       const backend = await LocalBackend.open(localRoot, failingDisk({ ...failure, code }))
-      await t.rejects(
-        act(backend) as Promise<unknown>,
-        { code: 'BACKEND_FAILED' },
-        `${failure.call}: ${code}`,
-      )
+      await t.rejects(act(backend), { code: 'BACKEND_FAILED' }, `${failure.call}: ${code}`)
     }
   }
 })

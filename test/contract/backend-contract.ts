@@ -6,7 +6,7 @@ import { gather } from '../support/gather.js'
 /** A fresh backend, and how a temporary file is made that it can publish. */
 export interface OpenedBackend {
   readonly backend: Backend
-  writeTemporary(tempPath: string, bytes: Uint8Array): Promise<void>
+  readonly writeTemporary: (tempPath: string, bytes: Uint8Array) => Promise<void>
 }
 
 const SESSION = '5e'.repeat(16)
@@ -90,6 +90,19 @@ export function backendContract(name: string, open: (t: Test) => Promise<OpenedB
       t.equal(await backend.has(PACK), true)
       t.equal(await backend.has(MANIFEST), true)
       t.equal(String(Buffer.from(await backend.get(SEGMENT, { maxBytes: 9 }))), 'theirs')
+    })
+
+    t.test('publishes nothing when a temporary file is gone', async t => {
+      const { backend, writeTemporary } = await open(t)
+      const files = [PACK, SEGMENT].map((name, nth) => {
+        return { tempPath: `${backend.tempPrefix(SESSION)}${nth}`, name }
+      })
+      await writeTemporary(files[0]?.tempPath ?? '', Buffer.from('x'))
+      await t.rejects(backend.publish(files), {
+        code: 'BACKEND_FAILED',
+        message: new RegExp(SEGMENT),
+      })
+      t.equal(await backend.has(PACK), false)
     })
 
     t.test('lists what it holds in order, each kind by itself', async t => {

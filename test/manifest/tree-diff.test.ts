@@ -45,7 +45,7 @@ t.test(
       const random = seededRandom(seed)
       const contents = (): Content[] => {
         const slots = randomInteger(random, { from: 0, to: random() < 0.5 ? 300 : 20_000 })
-        return Array.from({ length: slots }, (_, slot) => (slot >> 9) % 3)
+        return Array.from({ length: slots }, (_, slot) => Math.floor(slot / 512) % 3)
       }
       const [a, b] = [contents(), contents()]
       for (let change = 0; change < 5; change += 1) b[Math.floor(random() * b.length)] = change

@@ -69,6 +69,8 @@ t.test('another length than the recorded one is refused', async t => {
       )
     }
   }
+  const [{ stored, plain } = frames[0]!] = frames
+  t.throws(() => decodeZstd(stored, plain.length - 1), { message: /holds more than 4095 bytes/ })
   for (const plainBytes of [0, -1, 4 * 1024 * 1024 + 1, NaN]) {
     t.throws(() => decodeZstd(new Uint8Array(9), plainBytes), { name: 'InvariantError' })
   }

@@ -2,9 +2,9 @@
  * A directory backend on a disk that forgets what was not synced. Power can be cut at any step;
  * what is there afterwards is the worst that a file system may leave.
  */
-import { constants } from 'node:fs'
 import type { Disk, DiskEntry, DiskFile } from '../../src/backend/disk.js'
 import { LocalBackend } from '../../src/backend/local-backend.js'
+import { NEW_FILE } from '../../src/backend/open-flags.js'
 
 /** Where the repository lies on a crash disk. */
 export const CRASH_ROOT = '/repository'
@@ -56,7 +56,7 @@ export class CrashDisk implements Disk {
 
   async open(path: string, flags: number): Promise<DiskFile> {
     this.#checkPower()
-    if ((flags & constants.O_CREAT) !== 0) {
+    if (flags === NEW_FILE) {
       this.#step()
       const file = new File()
       this.#add(path, file)
