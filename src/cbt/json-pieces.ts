@@ -2,11 +2,11 @@
  * Cuts a text that may be larger than memory into the JSON values it is made of. Every piece is
  * bounded; what does not fit the grammar is `CHANGES_MALFORMED`.
  */
-import { MoverError } from '../core/errors.js'
 import { EXTENT_TEXT_BYTES_MAX } from '../core/limits.js'
+import { malformed } from './statement.js'
 
 /** Yields the value of each line; blank lines are skipped. */
-export async function* jsonLines(text: AsyncIterable<string>): AsyncGenerator<unknown> {
+export async function* jsonLines(text: AsyncIterable<string>): AsyncGenerator<unknown, void> {
   let rest = ''
   let number = 0
   for await (const piece of text) {
@@ -35,7 +35,7 @@ const GRAMMAR = {
 } as const satisfies Record<string, Readonly<Record<string, string>>>
 
 /** Yields the elements of one array of flat objects, which must be closed and end the text. */
-export async function* jsonElements(text: AsyncIterable<string>): AsyncGenerator<unknown> {
+export async function* jsonElements(text: AsyncIterable<string>): AsyncGenerator<unknown, void> {
   let rest = ''
   let state: keyof typeof GRAMMAR = 'start'
   let number = 0
@@ -53,14 +53,14 @@ export async function* jsonElements(text: AsyncIterable<string>): AsyncGenerator
       state = next
       at = token.end
     }
-    rest = rest.slice(at)
+    rest = rest.slice(at).trimStart()
     // What is left can only grow into an object; anything else is wrong already.
-    const left = rest.trimStart()
-    if (left !== '' && !left.startsWith('{'))
-      throw malformed(`'${left.slice(0, 40)}' is out of place`)
-    checkLength(left, `element ${number + 1}`)
+    if (rest !== '' && !rest.startsWith('{')) {
+      throw malformed(`'${rest.slice(0, 40)}' is out of place`)
+    }
+    checkLength(rest, `element ${number + 1}`)
   }
-  if (state !== 'end' || rest.trim() !== '') throw malformed('the array is cut short')
+  if (state !== 'end' || rest !== '') throw malformed('the array is cut short')
 }
 
 function tokenAt(text: string, at: number): { text: string; end: number } | null {
@@ -80,8 +80,4 @@ function parseJson(text: string, where: string): unknown {
 
 function checkLength(text: string, where: string): void {
   if (text.length > EXTENT_TEXT_BYTES_MAX) throw malformed(`${where} is too long`)
-}
-
-function malformed(why: string, cause?: unknown): MoverError {
-  return new MoverError('CHANGES_MALFORMED', why, { stage: 'plan', cause })
 }

@@ -8,13 +8,13 @@ export interface Job<T> extends AsyncDisposable {
   readonly events: AsyncIterable<MoverEvent>
   /** May be left unawaited: a failure nobody looks at does not bring the process down. */
   readonly result: Promise<T>
-  cancel(reason?: unknown): void
+  readonly cancel: (reason?: unknown) => void
 }
 
 /** What a job's body is given: when to stop, and whom to tell. */
 export interface JobContext {
   readonly signal: AbortSignal
-  emit(event: MoverEvent): void
+  readonly emit: (event: MoverEvent) => void
 }
 
 /** Runs `run` as a job, unless the caller's signal is aborted already. */

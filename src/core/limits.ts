@@ -96,4 +96,3 @@ invariant(
   PAGE_CHILDREN ** TREE_HEIGHT_MAX >= VOLUME_BYTES_MAX / CHUNK_BYTES_MIN,
   'the tree reaches every slot of the largest volume',
 )
-invariant(AUDIT_SLOTS_MIN <= AUDIT_SLOTS_MAX, 'the audit has room for its smallest sample')

@@ -140,12 +140,15 @@ function checkUsable(manifest: Manifest, question: ParentQuestion): void {
 }
 
 function whyUnusable(manifest: Manifest, { repositoryId, volume }: ParentQuestion): string | null {
-  // Always false in this version; a later one may record what it could not read.
-  const { degraded }: { readonly degraded: boolean } = manifest
-  if (degraded) return 'is degraded'
+  if (isDegraded(manifest)) return 'is degraded'
   if (manifest.repositoryId !== repositoryId) return 'belongs to another repository'
   if (manifest.volume !== volume) return `is of volume '${manifest.volume}', not of '${volume}'`
   return null
+}
+
+/** Never in this version; a later one may record what it could not read. */
+function isDegraded({ degraded }: { readonly degraded: boolean }): boolean {
+  return degraded
 }
 
 function unpinned(named: NamedParent | null): MoverError {

@@ -45,7 +45,12 @@ export interface BitmapChanges {
 }
 
 /** Changes as a dirty bitmap, whose length must be that of the volume's bitmap to the byte. */
-export function bitmapChanges({ bits, granularityBytes, ...rest }: BitmapChanges): ChangeSource {
+export function bitmapChanges({
+  bits,
+  granularityBytes,
+  since = null,
+  name = 'the bitmap',
+}: BitmapChanges): ChangeSource {
   if (!(granularityBytes > 0 && Number.isSafeInteger(granularityBytes / GRANULARITY_BYTES_MIN))) {
     throw new MoverError(
       'ARGUMENT_INVALID',
@@ -53,12 +58,14 @@ export function bitmapChanges({ bits, granularityBytes, ...rest }: BitmapChanges
     )
   }
   return statedChanges({
-    name: rest.name ?? 'bitmap',
-    since: rest.since ?? null,
+    name,
+    since,
     granularityBytes,
     read: ({ volumeBytes, signal }) => {
       const expected = bitmapBytes({ granularityBytes, volumeBytes })
-      if (bits.length !== expected) throw misfit({ bits, granularityBytes, volumeBytes, expected })
+      if (bits.length !== expected) {
+        throw misfit({ name, bits, granularityBytes, volumeBytes, expected })
+      }
       const dirty = dirtyExtents(bits, { granularityBytes, volumeBytes })
       return coverCleanly(asData(dirty), { volumeBytes, signal })
     },
@@ -73,10 +80,14 @@ export interface ExtentChanges {
 }
 
 /** Changes as extents from a tracker of the caller's. */
-export function extentChanges({ extents, since, name }: ExtentChanges): ChangeSource {
+export function extentChanges({
+  extents,
+  since = null,
+  name = 'the extents',
+}: ExtentChanges): ChangeSource {
   return statedChanges({
-    name: name ?? 'extents',
-    since: since ?? null,
+    name,
+    since,
     granularityBytes: 1,
     read: request => coverCleanly(extents, request),
   })
@@ -147,17 +158,18 @@ function unknownVolume(volumeBytes: number): StatedExtent[] {
 }
 
 interface Misfit {
+  readonly name: string
   readonly bits: Uint8Array
   readonly granularityBytes: number
   readonly volumeBytes: number
   readonly expected: number
 }
 
-function misfit({ bits, granularityBytes, volumeBytes, expected }: Misfit): MoverError {
+function misfit({ name, bits, granularityBytes, volumeBytes, expected }: Misfit): MoverError {
   return new MoverError(
     'CHANGES_MALFORMED',
-    `a bitmap of ${bits.length} bytes does not fit the volume: ${volumeBytes} bytes in granules of ` +
-      `${granularityBytes} take ${expected}`,
+    `${name} has ${bits.length} bytes and does not fit the volume: ${volumeBytes} bytes in granules ` +
+      `of ${granularityBytes} take ${expected}`,
     { stage: 'plan', remedy: 'check the granularity, and that the bitmap is of this volume' },
   )
 }

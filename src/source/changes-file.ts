@@ -25,13 +25,13 @@ export async function changesFromFile(spec: string): Promise<ChangeSource> {
     return bitmapChanges({ bits: await readBitmap(path), granularityBytes, since, name })
   }
   if (granularity !== null) throw invalidSpec(spec, 'extents have no granularity')
-  await using _file = await openRegular(path)
+  await (await openRegular(path)).close()
   const isPinned = since !== null
   return statedChanges({
     name,
     since,
     granularityBytes: 1,
-    read: request => readExtents(textOf(path), { ...request, isPinned }),
+    read: request => readExtents(textOf(path), { ...request, name, isPinned }),
   })
 }
 
@@ -94,8 +94,8 @@ async function* textOf(path: string): AsyncGenerator<string> {
 
 async function openRegular(path: string): Promise<FileHandle> {
   try {
-    // Opening a pipe would wait for its writer, and what it says could be read only once.
-    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+    // Opening a pipe would wait for its writer; what one says could be read only once.
+    const file = await open(path, constants.O_NONBLOCK)
     if ((await file.stat()).isFile()) return file
     await file.close()
   } catch (cause) {

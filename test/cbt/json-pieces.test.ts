@@ -69,7 +69,9 @@ t.test('lines are values, blank ones are skipped, the last needs no line feed', 
     const expected = text.split('\n').filter(line => line.trim() !== '')
     for (let pieceLength = 1; pieceLength <= Math.max(text.length, 1); pieceLength += 1) {
       const found = await all(jsonLines(inPieces(text, pieceLength)))
-      if (JSON.stringify(found) !== JSON.stringify(expected.map(line => JSON.parse(line)))) {
+      if (
+        JSON.stringify(found) !== JSON.stringify(expected.map((line): unknown => JSON.parse(line)))
+      ) {
         t.strictSame(found, expected, `${JSON.stringify(text)} in pieces of ${pieceLength}`)
       }
     }

@@ -130,12 +130,13 @@ t.test('a finished job leaves nothing on the caller’s signal', async t => {
 t.test('disposing of a job cancels it and waits for its end', async t => {
   let hasEnded = false
   {
-    await using _job = startJob(async ({ signal }) => {
+    await using job = startJob(async ({ signal }) => {
       while (!signal.aborted) await delay(1)
       await delay(10)
       hasEnded = true
       throwIfAborted({ signal })
     })
+    t.ok(job)
   }
   t.equal(hasEnded, true)
   const done = startJob(async () => 'kept')
@@ -152,6 +153,6 @@ t.test('a reader that leaves does not stop the job', async t => {
     }
     return 'done'
   })
-  for await (const _ of job.events) break
+  for await (const event of job.events) if (event.type === 'stage') break
   t.equal(await job.result, 'done')
 })

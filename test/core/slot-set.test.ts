@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { SlotSet } from '../../src/core/slot-set.js'
 import { pictureOf } from '../support/picture.js'
@@ -76,9 +78,33 @@ t.test('one full block is not another: deleting from one leaves the others full'
   t.equal(set.size, 3 * BLOCK - 1)
   t.equal(set.nextAbsent(0), BLOCK + 7)
   t.equal(set.nextAbsent(BLOCK + 8), 3 * BLOCK)
+  t.strictSame([set.has(7), set.has(BLOCK + 7), set.has(2 * BLOCK + 7)], [true, false, true])
   const other = new SlotSet(BLOCK)
   other.addRun({ first: 0, count: BLOCK })
   t.equal(other.nextAbsent(0), BLOCK, 'nor do two sets share what they delete')
+})
+
+t.test('blocks that are full or empty take no memory, however they became so', async t => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const held = () => {
+    collect()
+    return process.memoryUsage().arrayBuffers
+  }
+  const set = new SlotSet(1024 * BLOCK)
+  const before = held()
+  for (let first = 0; first < set.slotCount; first += BLOCK / 2)
+    set.addRun({ first, count: BLOCK / 2 })
+  t.equal(set.size, set.slotCount)
+  t.ok(held() - before < 1024 * 1024, 'full')
+  for (let first = 0; first < set.slotCount; first += BLOCK / 2)
+    set.deleteRun({ first, count: BLOCK / 2 })
+  t.equal(set.size, 0)
+  t.ok(held() - before < 1024 * 1024, 'empty')
+  set.addRun({ first: 0, count: 1 })
+  set.addRun({ first: 0, count: set.slotCount })
+  set.addRun({ first: 5, count: 9 })
+  t.ok(held() - before < 1024 * 1024, 'full at once, and again')
 })
 
 t.test('a set of no slots, and slots beyond 2^32', async t => {

@@ -118,16 +118,27 @@ t.test('no answer is an error of the source, and never an empty one', async t =>
     name: 'nbd',
     since: null,
     granularityBytes: 1,
-    read: async function* () {
+    async *read() {
       yield* stated('data 0+1')
       throw new Error('connection lost')
     },
   })
   const answer = await failing.changed(sameSize(10))
   await t.rejects(said(answer.extents), { message: 'connection lost' })
-  await t.rejects(failing.changed({ volumeBytes: 10, parentVolumeBytes: 9 }), {
-    message: 'connection lost',
+  const lossy = statedChanges({
+    name: 'nbd',
+    since: null,
+    granularityBytes: 1,
+    async *read({ volumeBytes }) {
+      if (volumeBytes === 10) throw new Error('connection lost')
+      yield* stated('data 0+9')
+    },
   })
+  for (const source of [failing, lossy]) {
+    await t.rejects(source.changed({ volumeBytes: 10, parentVolumeBytes: 9 }), {
+      message: 'connection lost',
+    })
+  }
 })
 
 t.test('granularity is a multiple of a sector', async t => {
