@@ -52,12 +52,11 @@ async function run(
   )
   emit({ type: 'stage', stage: 'commit' })
   const fresh = new Set(segments.map(({ id }) => id))
-  await backend.publish(
-    segments
-      .filter(({ id }) => !replaced.some(old => old.id === id))
-      .map(({ tempPath, id }) => ({ tempPath, name: segmentName(id) })),
-    { signal },
-  )
+  // In order, each durable before the next: the last one says that the old ones are replaced.
+  for (const { id, tempPath } of segments) {
+    if (replaced.some(old => old.id === id)) continue
+    await backend.publish([{ tempPath, name: segmentName(id) }], { signal })
+  }
   for (const { id, name } of replaced) if (!fresh.has(id)) await backend.remove(name)
   await store.refresh({ signal })
   return {

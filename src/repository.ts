@@ -3,7 +3,7 @@ import type { Backend } from './backend/backend.js'
 import { LocalBackend } from './backend/local-backend.js'
 import type { AbortOptions } from './core/abort.js'
 import type { Manifest } from './core/manifest.js'
-import { readManifests, resolveReference } from './manifest/manifest-catalog.js'
+import { readManifests, resolveReference, type DamagedManifest } from './manifest/manifest-catalog.js'
 import {
   configBytes,
   newConfig,
@@ -28,8 +28,11 @@ export interface Repository extends AsyncDisposable {
   readonly backend: Backend
   readonly store: ChunkStore
 
-  /** Manifests of one volume, or of all, oldest first. Damaged ones are named by `verify`. */
+  /** Manifests of one volume, or of all, oldest first; those that can be read. */
   manifests(volume?: string | null, options?: AbortOptions): Promise<readonly Manifest[]>
+
+  /** Manifests that are there and cannot be read: what they stood for may be lost. */
+  damagedManifests(options?: AbortOptions): Promise<readonly DamagedManifest[]>
 
   /**
    * Finds the manifest that a reference names: an id, a unique prefix of one, `latest`, `full`,
@@ -85,6 +88,9 @@ function repositoryOf({ path, backend, config, store }: Parts): Repository {
     async manifests(volume, options) {
       const { manifests } = await readManifests(backend, volume ?? undefined, options)
       return manifests
+    },
+    async damagedManifests(options) {
+      return (await readManifests(backend, undefined, options)).damaged
     },
     async resolve(reference, volume, options) {
       const { manifests, damaged } = await readManifests(backend, undefined, options)

@@ -25,6 +25,10 @@ export const listCommand = defineCommand({
     await using repository = await openRepositoryOf(context)
     const manifests = await repository.manifests(operands.volume, { signal })
     for (const manifest of manifests) await report.row({ type: 'manifest', ...manifest }, null)
+    for (const { name, error } of await repository.damagedManifests({ signal })) {
+      const message = `${name} cannot be read: ${error.message}; mover verify says more`
+      await report.event({ type: 'warning', code: error.code, message })
+    }
     await report.result(
       { operation: 'list', manifests: manifests.length },
       { summary: listTable(manifests), bare: manifests.map(({ id }) => id) },
