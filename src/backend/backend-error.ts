@@ -1,3 +1,4 @@
+import { constants } from 'node:os'
 import { MoverError } from '../core/errors.js'
 import type { MoverErrorCode } from '../core/errors.js'
 
@@ -67,6 +68,8 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ['EEXIST', { code: 'OBJECT_EXISTS', says: 'there is one already' }],
   ['ENOSPC', FULL],
   ['EDQUOT', FULL],
+  // What Node says for it: libuv has no name for a full quota.
+  [`Unknown system error ${-constants.errno.EDQUOT}`, FULL],
   ['EACCES', FORBIDDEN],
   // Linux answers a hard link on a file system without them with EPERM.
   ['EPERM', { ...NO_LINKS, says: 'not permitted, or the file system has no hard links' }],

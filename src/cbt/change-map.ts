@@ -117,21 +117,22 @@ class Cover {
     }
   }
 
-  #check({ offset, length, state }: StatedExtent): void {
+  #check(extent: StatedExtent): void {
+    const why = this.#whyRefused(extent)
+    if (why !== null) throw this.#refusal(extent.offset, why)
+  }
+
+  #whyRefused({ offset, length, state }: StatedExtent): string | null {
     const { volumeBytes, gaps } = this.#rules
     const end = this.#end
-    const refuse = (why: string): never => {
-      throw this.#refusal(offset, why)
-    }
-    if (!Number.isSafeInteger(offset) || offset < 0) refuse('its offset is not a safe integer')
-    if (!Number.isSafeInteger(length) || length <= 0) refuse('its length is not a positive integer')
-    if (!STATES.has(state)) refuse(`'${String(state)}' is not a state`)
-    if (offset < end) refuse(`it overlaps or precedes what was said up to byte ${end}`)
-    if (offset > end && gaps === 'refused') refuse(`nothing is said of the bytes from ${end} on`)
+    if (!Number.isSafeInteger(offset) || offset < 0) return 'its offset is not a safe integer'
+    if (!Number.isSafeInteger(length) || length <= 0) return 'its length is not a positive integer'
+    if (!STATES.has(state)) return `'${String(state)}' is not a state`
+    if (offset < end) return `it overlaps or precedes what was said up to byte ${end}`
+    if (offset > end && gaps === 'refused') return `nothing is said of the bytes from ${end} on`
     // Subtracted, because the sum of two safe integers need not be one.
-    if (length > volumeBytes - offset) {
-      refuse(`it reaches past the end of the volume of ${volumeBytes} bytes`)
-    }
+    if (length <= volumeBytes - offset) return null
+    return `it reaches past the end of the volume of ${volumeBytes} bytes`
   }
 
   #refusal(offset: number, why: string): MoverError {

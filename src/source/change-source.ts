@@ -150,7 +150,7 @@ function coverCleanly(
 }
 
 function* asData(extents: Iterable<{ offset: number; length: number }>): Generator<StatedExtent> {
-  for (const extent of extents) yield { ...extent, state: 'data' }
+  for (const { offset, length } of extents) yield { offset, length, state: 'data' }
 }
 
 function unknownVolume(volumeBytes: number): StatedExtent[] {

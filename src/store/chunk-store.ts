@@ -6,7 +6,7 @@ import { invariant } from '../core/invariant.js'
 import { CHUNK_BYTES_MAX } from '../core/limits.js'
 import type { Backend } from '../backend/backend.js'
 import { packName } from '../backend/object-name.js'
-import { loadAddon, native } from '../native/addon.js'
+import { loadAddon, native, type SegmentInfo } from '../native/addon.js'
 import { LOCATED_ROW_BYTES } from '../native/batch.js'
 
 /** Type of an entry, part of its key in the index: a guest's chunk never passes for a tree page. */
@@ -50,27 +50,19 @@ export class ChunkStore implements AsyncDisposable {
   async refreshTolerant(options?: AbortOptions): Promise<MoverError[]> {
     for (let listing = 1; ; listing += 1) {
       throwIfAborted(options)
-      const names = new Map<string, string>()
+      // Before the listing: what another job of this process publishes meanwhile is not "gone".
+      const held = new Set(this.#held().map(({ id }) => id))
+      const published = new Map<string, string>()
       for await (const { name } of this.backend.list('index/', options)) {
-        names.set(name.slice('index/'.length), join(this.root, name))
+        published.set(name.slice('index/'.length), join(this.root, name))
       }
-      const held = native(addon => addon.listSegments(this.index), 'open').map(({ id }) => id)
-      const damaged: MoverError[] = []
-      let isOvertaken = false
-      for (const [id, path] of names) {
-        if (held.includes(id)) continue
-        try {
-          await native(addon => addon.addSegments(this.index, [path]), 'open')
-        } catch (error) {
-          if (!(error instanceof MoverError)) throw error
-          if (error.code === 'OBJECT_NOT_FOUND') isOvertaken = true
-          else if (error.code === 'SEGMENT_CORRUPT') damaged.push(error)
-          else throw error
-        }
-      }
+      const { damaged, missing } = await this.#addAll(published, held)
       // Merged away between the listing and the opening: its entries are in a newer segment.
-      if (isOvertaken && listing < LISTINGS_MAX) continue
-      this.#dropReplaced(names)
+      if (missing !== null && listing < LISTINGS_MAX) continue
+      if (missing !== null) throw missing
+      this.#drop([...held].filter(id => !published.has(id)))
+      // The segments that replace others do so together: while one is damaged, the others stay.
+      if (damaged.length === 0) this.#drop(this.#held().flatMap(({ replaces }) => replaces))
       return damaged
     }
   }
@@ -87,10 +79,33 @@ export class ChunkStore implements AsyncDisposable {
     }
   }
 
-  #dropReplaced(published: ReadonlyMap<string, string>): void {
-    const held = native(addon => addon.listSegments(this.index), 'open')
-    const replaced = new Set(held.flatMap(segment => segment.replaces))
-    const gone = held.map(({ id }) => id).filter(id => replaced.has(id) || !published.has(id))
+  async #addAll(
+    published: ReadonlyMap<string, string>,
+    held: ReadonlySet<string>,
+  ): Promise<{ damaged: MoverError[]; missing: MoverError | null }> {
+    const damaged: MoverError[] = []
+    let missing: MoverError | null = null
+    for (const [id, path] of published) {
+      if (held.has(id)) continue
+      try {
+        await native(addon => addon.addSegments(this.index, [path]), 'open')
+      } catch (error) {
+        if (!(error instanceof MoverError)) throw error
+        if (error.code === 'OBJECT_NOT_FOUND') missing = error
+        else if (error.code === 'SEGMENT_CORRUPT') damaged.push(error)
+        else throw error
+      }
+    }
+    return { damaged, missing }
+  }
+
+  #held(): readonly SegmentInfo[] {
+    return native(addon => addon.listSegments(this.index), 'open')
+  }
+
+  #drop(ids: readonly string[]): void {
+    const held = new Set(this.#held().map(({ id }) => id))
+    const gone = ids.filter(id => held.has(id))
     if (gone.length > 0) loadAddon().dropSegments(this.index, gone)
   }
 

@@ -61,16 +61,15 @@ t.test('decodes what the reference encoder wrote', async t => {
 
 t.test('another length than the recorded one is refused', async t => {
   for (const { name, plain, stored } of frames) {
-    for (const plainBytes of [1, plain.length - 1, plain.length + 1, plain.length * 2]) {
-      t.throws(
-        () => decodeZstd(stored, plainBytes),
-        { code: 'CODEC_FAILED' },
-        `${name}: ${plainBytes}`,
-      )
+    for (const plainBytes of [1, plain.length - 1]) {
+      const more = { code: 'CODEC_FAILED', message: new RegExp(`holds more than ${plainBytes} `) }
+      t.throws(() => decodeZstd(stored, plainBytes), more, name)
+    }
+    for (const plainBytes of [plain.length + 1, plain.length * 2]) {
+      const fewer = { code: 'CODEC_FAILED', message: new RegExp(`instead of ${plainBytes}`) }
+      t.throws(() => decodeZstd(stored, plainBytes), fewer, name)
     }
   }
-  const [{ stored, plain } = frames[0]!] = frames
-  t.throws(() => decodeZstd(stored, plain.length - 1), { message: /holds more than 4095 bytes/ })
   for (const plainBytes of [0, -1, 4 * 1024 * 1024 + 1, NaN]) {
     t.throws(() => decodeZstd(new Uint8Array(9), plainBytes), { name: 'InvariantError' })
   }

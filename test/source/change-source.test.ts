@@ -1,4 +1,5 @@
 import t from 'tap'
+import { MoverError } from '../../src/core/errors.js'
 import { bitmapChanges, extentChanges, statedChanges } from '../../src/source/change-source.js'
 import { said, stated } from '../support/extents.js'
 import { bitmapOf } from '../support/picture.js'
@@ -130,15 +131,13 @@ t.test('no answer is an error of the source, and never an empty one', async t =>
     since: null,
     granularityBytes: 1,
     async *read({ volumeBytes }) {
-      if (volumeBytes === 10) throw new Error('connection lost')
+      if (volumeBytes === 10) throw new MoverError('CHANGES_FAILED', 'connection lost')
       yield* stated('data 0+9')
     },
   })
-  for (const source of [failing, lossy]) {
-    await t.rejects(source.changed({ volumeBytes: 10, parentVolumeBytes: 9 }), {
-      message: 'connection lost',
-    })
-  }
+  const request = { volumeBytes: 10, parentVolumeBytes: 9 }
+  await t.rejects(failing.changed(request), { message: 'connection lost' })
+  await t.rejects(lossy.changed(request), { code: 'CHANGES_FAILED' }, 'and no reason to rescan')
 })
 
 t.test('granularity is a multiple of a sector', async t => {
