@@ -83,17 +83,20 @@ function chooseForRescan(question: ParentQuestion): Candidate {
 }
 
 /** A map that does not say from where it counts: the caller must say it, by an id. */
-function chooseByName({ named }: ParentQuestion): Candidate {
+function chooseByName(question: ParentQuestion): Candidate {
+  const { named } = question
   // 'latest' and 'full' are no pins: another run may have committed since the map was taken.
   if (named === null || !named.manifest.id.startsWith(named.reference)) throw unpinned(named)
-  return { parent: named.manifest, requested: 'incremental', doubt: null }
+  return { parent: named.manifest, requested: kindOn(named.manifest, question), doubt: null }
 }
 
 /** A map that counts from a checkpoint: its manifest is the parent, whatever is newest. */
 function chooseByCheckpoint(question: ParentQuestion, since: string): Candidate {
   const { named } = question
   if (named !== null) {
-    const requested = isFullReference(named.reference) ? 'differential' : 'incremental'
+    const requested = isFullReference(named.reference)
+      ? 'differential'
+      : kindOn(named.manifest, question)
     const doubt = named.manifest.checkpoint === since ? null : 'lineage'
     return { parent: named.manifest, requested, doubt }
   }
@@ -120,6 +123,14 @@ function settle({ geometry, changes }: ParentQuestion, candidate: Candidate): Pa
 function fullFor(reason: Doubt, requested: BackupMode): ParentChoice {
   const why = requested === 'full' ? null : reason
   return { parent: null, mode: 'full', requested, reason: why, useChanges: false }
+}
+
+/** On the newest manifest a backup is incremental, on the newest full one that is older, differential. */
+function kindOn(parent: Manifest, question: ParentQuestion): BackupMode {
+  const usable = usableManifests(question)
+  const newestFull = newestManifest(usable.filter(({ mode }) => mode === 'full'))
+  const isDifferential = parent.id === newestFull?.id && parent.id !== newestManifest(usable)?.id
+  return isDifferential ? 'differential' : 'incremental'
 }
 
 function isFullReference(reference: string): boolean {

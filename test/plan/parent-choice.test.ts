@@ -125,9 +125,9 @@ const rows: Row[] = [
     chosen: [full, 'differential', 'differential', null, true],
   },
   {
-    name: 'the full one by id is an incremental',
+    name: 'the newest full one, older than the newest, by id is a differential too',
     given: { changes: since('ck-1'), named: named('f0', full) },
-    chosen: [full, 'incremental', 'incremental', null, true],
+    chosen: [full, 'differential', 'differential', null, true],
   },
   {
     name: 'the full one, which has another',
