@@ -55,7 +55,10 @@ impl SlotRow {
     }
 
     fn from_bytes(row: &[u8]) -> Self {
-        Self { slot: u64_at(row, 0), digest: array_at(row, ROW_DIGEST_AT) }
+        Self {
+            slot: u64_at(row, 0),
+            digest: array_at(row, ROW_DIGEST_AT),
+        }
     }
 }
 
@@ -87,7 +90,8 @@ impl ExtractRow {
     }
 
     fn from_bytes(row: &[u8]) -> Result<Self> {
-        let codec = Codec::from_byte(row[ROW_CODEC_AT]).ok_or_else(|| MoveError::argument("a row of no codec"))?;
+        let codec = Codec::from_byte(row[ROW_CODEC_AT])
+            .ok_or_else(|| MoveError::argument("a row of no codec"))?;
         Ok(Self {
             slot: u64_at(row, 0),
             digest: array_at(row, ROW_DIGEST_AT),
@@ -102,17 +106,23 @@ impl ExtractRow {
 
 /// ARGUMENT_INVALID unless the bytes are whole rows.
 pub fn slot_rows(bytes: &[u8]) -> Result<Vec<SlotRow>> {
-    Ok(rows_of(bytes, SLOT_ROW_BYTES)?.map(SlotRow::from_bytes).collect())
+    Ok(rows_of(bytes, SLOT_ROW_BYTES)?
+        .map(SlotRow::from_bytes)
+        .collect())
 }
 
 /// ARGUMENT_INVALID unless the bytes are whole rows of known codecs.
 pub fn extract_rows(bytes: &[u8]) -> Result<Vec<ExtractRow>> {
-    rows_of(bytes, EXTRACT_ROW_BYTES)?.map(ExtractRow::from_bytes).collect()
+    rows_of(bytes, EXTRACT_ROW_BYTES)?
+        .map(ExtractRow::from_bytes)
+        .collect()
 }
 
 /// ARGUMENT_INVALID unless the bytes are whole digests.
 pub fn digests(bytes: &[u8]) -> Result<Vec<Digest>> {
-    Ok(rows_of(bytes, DIGEST_BYTES)?.map(|row| array_at(row, 0)).collect())
+    Ok(rows_of(bytes, DIGEST_BYTES)?
+        .map(|row| array_at(row, 0))
+        .collect())
 }
 
 /// Appends where a digest was found, or zeroes.
@@ -120,7 +130,13 @@ pub fn push_located(rows: &mut Vec<u8>, located: Option<&Located>) {
     let at = rows.len();
     rows.resize(at + LOCATED_BYTES, 0);
     let row = &mut rows[at..];
-    if let Some(Located { pack_id, pack_bytes, entry, .. }) = located {
+    if let Some(Located {
+        pack_id,
+        pack_bytes,
+        entry,
+        ..
+    }) = located
+    {
         row[0] = 1;
         row[LOCATED_CODEC_AT] = entry.codec as u8;
         put(row, LOCATED_OFFSET_AT, &entry.offset.to_le_bytes());
@@ -135,7 +151,10 @@ fn rows_of(bytes: &[u8], row_bytes: usize) -> Result<std::slice::ChunksExact<'_,
     if bytes.len().is_multiple_of(row_bytes) {
         return Ok(bytes.chunks_exact(row_bytes));
     }
-    Err(MoveError::argument(format!("{} bytes are not whole rows of {row_bytes}", bytes.len())))
+    Err(MoveError::argument(format!(
+        "{} bytes are not whole rows of {row_bytes}",
+        bytes.len()
+    )))
 }
 
 #[cfg(test)]
@@ -145,7 +164,10 @@ mod tests {
 
     #[test]
     fn rows_come_back_as_they_went() {
-        let slot = SlotRow { slot: 1 << 40, digest: [7; 32] };
+        let slot = SlotRow {
+            slot: 1 << 40,
+            digest: [7; 32],
+        };
         let extract = ExtractRow {
             slot: 3,
             digest: [9; 32],
@@ -168,7 +190,10 @@ mod tests {
     #[test]
     fn parts_of_rows_and_unknown_codecs_are_refused() {
         for bytes in [39, 41, 80 + 39] {
-            assert_eq!(slot_rows(&vec![0; bytes]).unwrap_err().code(), "ARGUMENT_INVALID");
+            assert_eq!(
+                slot_rows(&vec![0; bytes]).unwrap_err().code(),
+                "ARGUMENT_INVALID"
+            );
         }
         let mut row = vec![0; EXTRACT_ROW_BYTES];
         assert!(extract_rows(&row).is_ok());
@@ -187,11 +212,19 @@ mod tests {
             stored: 5,
             plain: 6,
         };
-        let located = Located { segment: 0, rank: 0, pack_id: [8; 32], pack_bytes: 1 << 33, entry };
+        let located = Located {
+            segment: 0,
+            rank: 0,
+            pack_id: [8; 32],
+            pack_bytes: 1 << 33,
+            entry,
+        };
         let mut rows = Vec::new();
         push_located(&mut rows, Some(&located));
         push_located(&mut rows, None);
-        let mut expected = vec![1, 1, 0, 0, 4, 3, 2, 1, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0];
+        let mut expected = vec![
+            1, 1, 0, 0, 4, 3, 2, 1, 5, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0,
+        ];
         expected.extend([8; 32]);
         expected.extend([0; 56]);
         assert_eq!(rows, expected);

@@ -4,7 +4,7 @@ use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex};
 
-use crate::device::AlignedBuf;
+use crate::aligned_buf::AlignedBuf;
 use crate::error::Result;
 use crate::waiting::{lock, wait};
 
@@ -25,7 +25,12 @@ impl BufferPool {
     /// At most `buffers_max` buffers of `buffer_bytes` will ever exist.
     pub fn new(buffer_bytes: usize, buffers_max: usize) -> Self {
         assert!(buffers_max > 0, "a pool of no buffers would wait forever");
-        Self { buffer_bytes, buffers_max, state: Mutex::default(), returned: Condvar::new() }
+        Self {
+            buffer_bytes,
+            buffers_max,
+            state: Mutex::default(),
+            returned: Condvar::new(),
+        }
     }
 
     pub fn buffers_max(&self) -> usize {
@@ -84,7 +89,9 @@ impl DerefMut for Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        lock(&self.pool.state).free.push(mem::take(&mut self.buffer));
+        lock(&self.pool.state)
+            .free
+            .push(mem::take(&mut self.buffer));
         self.pool.returned.notify_one();
     }
 }

@@ -21,7 +21,9 @@ pub struct Claims {
 
 impl Claims {
     pub fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+        }
     }
 
     /// Whether somebody stores this already.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::aligned_buf::ALIGNMENT;
 use crate::buffer_pool::BufferPool;
 use crate::codec::Decoder;
-use crate::device::ALIGNMENT;
 use crate::digest::Digest;
 use crate::error::{MoveError, Result};
 use crate::geometry::Geometry;
@@ -94,7 +94,9 @@ impl DecodeJob {
         let chunk = options.geometry.chunk_bytes();
         let half = options.bytes_in_flight_max / 2;
         if half < chunk + READ_MARGIN_BYTES || options.readers == 0 || options.writers == 0 {
-            return Err(MoveError::argument("a job needs a reader, a writer and memory for two chunks"));
+            return Err(MoveError::argument(
+                "a job needs a reader, a writer and memory for two chunks",
+            ));
         }
         let share = |threads: usize| (half / (threads + 2)).min(BUFFER_BYTES_MAX);
         let read_bytes = share(options.readers).max(chunk + READ_MARGIN_BYTES);
@@ -128,9 +130,13 @@ impl DecodeJob {
         if let Some(number) = names.by_id.get(&located.pack_id) {
             return Ok(*number);
         }
-        let number = u32::try_from(names.packs.len()).map_err(|_| MoveError::internal("too many packs for one job"))?;
+        let number = u32::try_from(names.packs.len())
+            .map_err(|_| MoveError::internal("too many packs for one job"))?;
         names.by_id.insert(located.pack_id, number);
-        names.packs.push(PackName { id: located.pack_id, bytes: located.pack_bytes });
+        names.packs.push(PackName {
+            id: located.pack_id,
+            bytes: located.pack_bytes,
+        });
         Ok(number)
     }
 

@@ -1,27 +1,25 @@
-//! Where bytes come from and go to: aligned buffers, mapped files and open devices.
+//! Where bytes come from and go to: open sources and targets, and mapped objects.
 //!
 //! Every call of the operating system that needs `unsafe` is here, one operation a block, behind a function
 //! that does not. Sources, targets and the files of a repository are read and written with direct I/O where
 //! the file system has it: a buffered second reading of a device can be stale.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::ops::{Deref, DerefMut};
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
 
 use memmap2::Mmap;
 
+use crate::aligned_buf::ALIGNMENT;
+use crate::direct_file::DirectFile;
 use crate::error::{MoveError, Result};
 use crate::transfer::{ReadAt, WriteAt, write_run};
 
-/// Offsets, lengths and addresses of direct I/O are multiples of this, whatever the device's logical block.
-pub const ALIGNMENT: usize = 4096;
+pub use crate::aligned_buf::AlignedBuf;
 
 /// Zeroes are written in pieces of this size where a device cannot zero by itself.
 const ZERO_BYTES: usize = 1 << 20;
@@ -48,223 +46,6 @@ pub fn open_object(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
         .open(path)
-}
-
-/// Bytes at a 4096-aligned address with a fixed capacity, used like a `Vec<u8>` that never grows.
-///
-/// All of the capacity is initialised from the start (by the kernel's zero pages), so that a length can
-/// be set without writing. Going past the capacity is a bug and panics.
-pub struct AlignedBuf {
-    start: NonNull<u8>,
-    layout: Layout,
-    len: usize,
-}
-
-// SAFETY: the buffer owns its memory alone and has no interior mutability.
-#[allow(unsafe_code)]
-unsafe impl Send for AlignedBuf {}
-// SAFETY: shared references only read.
-#[allow(unsafe_code)]
-unsafe impl Sync for AlignedBuf {}
-
-impl AlignedBuf {
-    /// Makes an empty buffer of at least `capacity` bytes, rounded up to the alignment.
-    pub fn with_capacity(capacity: usize) -> Self {
-        let bytes = capacity.max(1).next_multiple_of(ALIGNMENT);
-        assert!(
-            bytes <= isize::MAX as usize - ALIGNMENT,
-            "buffer fits the address space"
-        );
-        // SAFETY: the alignment is a power of two and the size was just bounded.
-        #[allow(unsafe_code)]
-        let layout = unsafe { Layout::from_size_align_unchecked(bytes, ALIGNMENT) };
-        // SAFETY: the layout's size is not zero.
-        #[allow(unsafe_code)]
-        let memory = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(memory) else {
-            handle_alloc_error(layout)
-        };
-        Self {
-            start,
-            layout,
-            len: 0,
-        }
-    }
-
-    /// Bytes that fit.
-    pub fn capacity(&self) -> usize {
-        self.layout.size()
-    }
-
-    /// Bytes in use.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether no byte is in use.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Bytes that still fit.
-    pub fn room(&self) -> usize {
-        self.capacity() - self.len
-    }
-
-    /// Forgets the content and keeps the memory.
-    pub fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    /// Shortens to `len` bytes; longer is left as it is.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    /// Sets the length without touching bytes: what lies beyond the old length is whatever was there before.
-    pub fn set_len(&mut self, len: usize) {
-        assert!(len <= self.capacity(), "buffer length within its capacity");
-        self.len = len;
-    }
-
-    /// Sets the length; bytes that are new are zero.
-    pub fn resize_zeroed(&mut self, len: usize) {
-        let old = self.len;
-        self.set_len(len);
-        if len > old {
-            self.as_mut_slice()[old..].fill(0);
-        }
-    }
-
-    /// Appends bytes, which must fit.
-    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
-        let old = self.len;
-        self.set_len(old + bytes.len());
-        self.as_mut_slice()[old..].copy_from_slice(bytes);
-    }
-
-    /// The room behind the content, to be written and then taken with `set_len`; its old bytes mean nothing.
-    pub fn spare_mut(&mut self) -> &mut [u8] {
-        let len = self.len;
-        &mut self.whole_mut()[len..]
-    }
-
-    /// The bytes in use.
-    pub fn as_slice(&self) -> &[u8] {
-        // SAFETY: `len` is within the capacity and all of the capacity is initialised.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::slice::from_raw_parts(self.start.as_ptr(), self.len)
-        }
-    }
-
-    /// The bytes in use, to be changed.
-    pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        let len = self.len;
-        &mut self.whole_mut()[..len]
-    }
-
-    fn whole_mut(&mut self) -> &mut [u8] {
-        // SAFETY: all of the capacity is initialised and `self` is borrowed alone.
-        #[allow(unsafe_code)]
-        unsafe {
-            std::slice::from_raw_parts_mut(self.start.as_ptr(), self.layout.size())
-        }
-    }
-}
-
-impl Default for AlignedBuf {
-    /// A buffer without memory, into which nothing fits.
-    fn default() -> Self {
-        Self {
-            start: NonNull::dangling(),
-            layout: Layout::new::<()>(),
-            len: 0,
-        }
-    }
-}
-
-impl Drop for AlignedBuf {
-    fn drop(&mut self) {
-        if self.layout.size() == 0 {
-            return;
-        }
-        // SAFETY: the memory came from `alloc_zeroed` with this very layout.
-        #[allow(unsafe_code)]
-        unsafe {
-            dealloc(self.start.as_ptr(), self.layout);
-        }
-    }
-}
-
-impl Deref for AlignedBuf {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.as_slice()
-    }
-}
-
-impl DerefMut for AlignedBuf {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.as_mut_slice()
-    }
-}
-
-/// A file read and written with direct I/O until the file system says that it cannot.
-pub struct DirectFile {
-    file: File,
-}
-
-impl DirectFile {
-    /// Asks for direct I/O; a file system without it leaves the file buffered.
-    pub fn new(file: File) -> Self {
-        // The only failure is "not supported", and then the flag stays off.
-        let _ = set_direct(&file, true);
-        Self { file }
-    }
-
-    /// Leaves the file buffered.
-    pub fn buffered(file: File) -> Self {
-        Self { file }
-    }
-
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-
-    pub fn into_file(self) -> File {
-        self.file
-    }
-
-    /// Whether transfers bypass the page cache at the moment.
-    pub fn is_direct(&self) -> bool {
-        status_flags(&self.file).is_ok_and(|flags| flags & libc::O_DIRECT != 0)
-    }
-
-    /// Runs a transfer again without direct I/O where the first try was refused as invalid.
-    fn transfer(&self, call: impl Fn() -> io::Result<usize>) -> io::Result<usize> {
-        match call() {
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && self.is_direct() => {
-                set_direct(&self.file, false)?;
-                call()
-            }
-            outcome => outcome,
-        }
-    }
-}
-
-impl ReadAt for DirectFile {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let into = std::cell::RefCell::new(into);
-        self.transfer(|| self.file.read_at(&mut into.borrow_mut(), offset))
-    }
-}
-
-impl WriteAt for DirectFile {
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        self.transfer(|| self.file.write_at(bytes, offset))
-    }
 }
 
 /// What a device is read or written for; it decides whose fault a failure is.
@@ -697,14 +478,16 @@ pub fn close(file: File) -> io::Result<()> {
     }
 }
 
-fn status_flags(file: &File) -> io::Result<libc::c_int> {
+/// The flags a file was opened with, as they are now.
+pub(crate) fn status_flags(file: &File) -> io::Result<libc::c_int> {
     // SAFETY: F_GETFL takes no argument and the descriptor is open while `file` lives.
     #[allow(unsafe_code)]
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     checked(flags)
 }
 
-fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
+/// Turns direct I/O on or off, for everything that shares this opening of the file.
+pub(crate) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
     let flags = status_flags(file)?;
     let flags = if is_direct {
         flags | libc::O_DIRECT
@@ -768,60 +551,19 @@ fn forget_pages(file: &File) -> io::Result<()> {
     }
 }
 
-/// A descriptor of the process (standard output, say) that takes bytes in order.
-pub struct Outlet {
-    file: File,
-    /// A write into a full pipe would wait beyond every cancel, so only as much is written as `poll` promises.
-    is_patient: bool,
-}
-
-/// What a pipe takes without waiting once it is writable at all.
-const PIPE_BYTES: usize = libc::PIPE_BUF;
-
-impl Outlet {
-    /// Uses a duplicate, so that the descriptor stays the caller's to close.
-    pub fn new(descriptor: i32) -> io::Result<Self> {
-        if descriptor < 0 {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
-        }
-        // SAFETY: the borrow ends with this statement; a descriptor that is not open makes the clone fail.
-        #[allow(unsafe_code)]
-        let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
-        let file = File::from(owned);
-        let kind = file.metadata()?.file_type();
-        Ok(Self {
-            file,
-            is_patient: !(kind.is_file() || kind.is_block_device()),
-        })
+/// A descriptor of its own for what a descriptor of the process is open to.
+pub(crate) fn duplicate(descriptor: i32) -> io::Result<File> {
+    if descriptor < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
-
-    /// Writes some of `bytes`, or none where the other side takes nothing within `timeout`.
-    pub fn write_some(&self, bytes: &[u8], timeout: Duration) -> io::Result<usize> {
-        if self.is_patient && !is_writable(&self.file, timeout)? {
-            return Ok(0);
-        }
-        let piece = if self.is_patient {
-            bytes.len().min(PIPE_BYTES)
-        } else {
-            bytes.len()
-        };
-        match (&self.file).write(&bytes[..piece]) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) =>
-            {
-                Ok(0)
-            }
-            Ok(0) => Err(io::Error::from(io::ErrorKind::WriteZero)),
-            outcome => outcome,
-        }
-    }
+    // SAFETY: the borrow ends with this statement; a descriptor that is not open makes the clone fail.
+    #[allow(unsafe_code)]
+    let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
+    Ok(File::from(owned))
 }
 
 /// Whether a write would find room or an error, rather than wait.
-fn is_writable(file: &File, timeout: Duration) -> io::Result<bool> {
+pub(crate) fn is_writable(file: &File, timeout: Duration) -> io::Result<bool> {
     let mut question = libc::pollfd {
         fd: file.as_raw_fd(),
         events: libc::POLLOUT,
@@ -834,5 +576,199 @@ fn is_writable(file: &File, timeout: Duration) -> io::Result<bool> {
     match checked(returned) {
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
         outcome => outcome.map(|ready| ready > 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::tests::Folder;
+    use crate::seeded::Seeded;
+
+    fn target(path: &Path, create: bool, direct: bool) -> Result<Device> {
+        Device::open_target(
+            path,
+            TargetOptions {
+                create,
+                exclusive: true,
+                direct,
+            },
+        )
+    }
+
+    #[test]
+    fn only_files_and_block_devices_are_sources() {
+        let folder = Folder::new();
+        let fifo = folder.path().join("fifo");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&fifo)
+                .status()
+                .unwrap()
+                .success()
+        );
+        for path in [
+            folder.path(),
+            &fifo,
+            Path::new("/dev/zero"),
+            &folder.path().join("missing"),
+        ] {
+            let error = Device::open_source(path, true).err().unwrap();
+            assert_eq!(
+                (error.code(), error.path()),
+                ("SOURCE_UNUSABLE", Some(path))
+            );
+            assert_eq!(
+                target(path, false, true).err().unwrap().code(),
+                "TARGET_UNUSABLE"
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_target_is_made_never_over_something_and_for_its_owner_alone() {
+        let folder = Folder::new();
+        let path = folder.path().join("volume");
+        let device = target(&path, true, true).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(device.facts().unwrap().bytes, 0);
+        assert_eq!(
+            target(&path, true, true).err().unwrap().code(),
+            "TARGET_EXISTS"
+        );
+        std::os::unix::fs::symlink("elsewhere", folder.path().join("link")).unwrap();
+        assert_eq!(
+            target(&folder.path().join("link"), true, true)
+                .err()
+                .unwrap()
+                .code(),
+            "TARGET_EXISTS"
+        );
+        assert!(!folder.path().join("elsewhere").exists());
+    }
+
+    /// B37: an unaligned tail was dropped, or made the file longer.
+    #[test]
+    fn files_of_any_size_are_written_and_read_back_directly() {
+        let folder = Folder::new();
+        for (number, size) in [0, 1, 512, 4096, 65_536 - 512, 65_536 + 512, 7919 * 512]
+            .into_iter()
+            .enumerate()
+        {
+            for direct in [true, false] {
+                let path = folder.path().join(format!("{number}-{direct}"));
+                let bytes = Seeded::new(size as u64).bytes(size, false);
+                let mut buffer = AlignedBuf::with_capacity(size);
+                buffer.extend_from_slice(&bytes);
+                let device = target(&path, true, direct).unwrap();
+                write_run(&device, 0, &buffer).unwrap();
+                device.sync().unwrap();
+                assert_eq!(fs::read(&path).unwrap(), bytes);
+
+                let source = Device::open_source(&path, direct).unwrap();
+                assert_eq!(source.bytes().unwrap(), size as u64);
+                buffer.set_len(size.next_multiple_of(ALIGNMENT));
+                buffer.fill(0xee);
+                crate::transfer::read_source(&source, 0, &mut buffer, size).unwrap();
+                assert_eq!(&buffer[..size], bytes);
+                let error =
+                    crate::transfer::read_source(&source, 0, &mut filled(size + 1), size + 1);
+                assert_eq!(error.unwrap_err().code(), "SOURCE_SHORT_READ");
+            }
+        }
+    }
+
+    fn filled(bytes: usize) -> AlignedBuf {
+        let mut buffer = AlignedBuf::with_capacity(bytes);
+        buffer.set_len(buffer.capacity());
+        buffer
+    }
+
+    /// B39: zeroes over a target that holds something else.
+    #[test]
+    fn runs_of_zeroes_end_at_their_edges() {
+        let folder = Folder::new();
+        let path = folder.path().join("volume");
+        let size = 300_000_usize;
+        for (offset, length) in [
+            (0, 300_000),
+            (0, 0),
+            (1, 1),
+            (4095, 2),
+            (4096, 8192),
+            (5000, 100_000),
+            (299_488, 512),
+        ] {
+            for punch in [true, false] {
+                fs::write(&path, vec![0xff; size]).unwrap();
+                let device = target(&path, false, true).unwrap();
+                let outcome = if punch {
+                    device.zero_runs(&[(offset, length)])
+                } else {
+                    device.write_zeroes(offset, length)
+                };
+                outcome.unwrap();
+                device.sync().unwrap();
+                let mut expected = vec![0xff; size];
+                expected[offset as usize..(offset + length) as usize].fill(0);
+                assert!(
+                    fs::read(&path).unwrap() == expected,
+                    "{offset}+{length} punch {punch}"
+                );
+            }
+        }
+        let device = target(&path, false, true).unwrap();
+        assert_eq!(
+            device.zero_runs(&[(299_999, 2)]).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
+        assert_eq!(
+            device.zero_runs(&[(u64::MAX, 2)]).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
+        assert_eq!(device.bytes().unwrap(), size as u64);
+    }
+
+    #[test]
+    fn holes_are_told_from_data() {
+        let folder = Folder::new();
+        let path = folder.path().join("volume");
+        let device = target(&path, true, true).unwrap();
+        device.truncate(10 << 20).unwrap();
+        assert_eq!(device.data_extents(0, 10).unwrap(), []);
+        for at in [1_u64 << 20, 5 << 20, 9 << 20] {
+            write_run(&device, at, &[1; 65_536]).unwrap();
+        }
+        device.sync().unwrap();
+        let all = device.data_extents(0, 10).unwrap();
+        assert_eq!(all.iter().map(|extent| extent.1).sum::<u64>(), 3 * 65_536);
+        assert_eq!(device.data_extents(0, 2).unwrap(), all[..2]);
+        assert_eq!(
+            device.data_extents(all[1].0 + all[1].1, 2).unwrap(),
+            all[2..]
+        );
+        assert_eq!(device.data_extents(10 << 20, 2).unwrap(), []);
+    }
+
+    #[test]
+    fn a_device_tells_what_it_is() {
+        let folder = Folder::new();
+        let path = folder.path().join("volume");
+        fs::write(&path, [1; 1000]).unwrap();
+        let facts = Device::open_source(&path, false).unwrap().facts().unwrap();
+        let seen = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (facts.kind, facts.bytes, facts.is_read_only, facts.is_direct),
+            (DeviceKind::File, 1000, false, false)
+        );
+        assert_eq!(facts.inode, seen.ino());
+        assert_eq!(
+            facts.mtime_ns,
+            i128::from(seen.mtime()) * 1_000_000_000 + i128::from(seen.mtime_nsec())
+        );
+        assert_eq!(
+            facts.device,
+            format!("{}:{}", libc::major(seen.dev()), libc::minor(seen.dev()))
+        );
     }
 }

@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::aligned_buf::ALIGNMENT;
 use crate::buffer_pool::BufferPool;
 use crate::claims::{Claims, Name};
 use crate::codec::{Codec, Encoder};
 use crate::digest::{DIGEST_BYTES, Digest};
 use crate::error::{MoveError, Result};
 use crate::geometry::Geometry;
-use crate::index::{ChunkIndex, Output, PackEntries, SEGMENT_BYTES_MAX, SegmentFile, write_segments};
+use crate::index::{
+    ChunkIndex, Output, PackEntries, SEGMENT_BYTES_MAX, SegmentFile, write_segments,
+};
 use crate::pack::{EntryKind, PACK_BYTES_MAX, REPOSITORY_ID_BYTES};
 use crate::pack_folder::{PackFolder, id_in_name};
 use crate::pack_writer::{Filling, PackSpool, SpoolOptions, TempFiles, WrittenPack};
@@ -27,7 +30,7 @@ const UNITS_MAX: usize = 64;
 /// Open packs beyond one a writer: one a computing thread, as far as memory goes.
 const OPEN_PACKS_MAX: usize = 8;
 /// Header, table and trailer of a pack that holds one chunk.
-const PACK_OVERHEAD_BYTES: usize = 64 << 10;
+const PACK_OVERHEAD_BYTES: usize = 2 * ALIGNMENT;
 
 /// What an encoding job is told, once.
 #[derive(Debug, Clone)]
@@ -88,7 +91,7 @@ struct Published {
 }
 
 impl EncodeJob {
-    /// Starts the job's writers. ARGUMENT_INVALID where the memory does not hold one pack and one chunk.
+    /// Starts the job's writers. ARGUMENT_INVALID where the memory does not hold a pack of one chunk twice.
     pub fn open(
         options: EncodeOptions,
         source: Option<Arc<dyn ReadAt>>,
@@ -100,7 +103,7 @@ impl EncodeJob {
         let spool_options = SpoolOptions {
             repository_id: options.repository_id,
             temp_prefix: options.temp_prefix.clone(),
-            pack_bytes: options.pack_bytes,
+            pack_bytes: memory.pack_bytes,
             buffers_max: memory.packs,
             writers: options.writers,
         };
@@ -125,7 +128,10 @@ impl EncodeJob {
     pub fn store_pages(&self, pages: &[u8], lengths: &[u32]) -> Result<Vec<u8>> {
         let total: u64 = lengths.iter().map(|&length| u64::from(length)).sum();
         if total != pages.len() as u64 || lengths.contains(&0) {
-            return Err(MoveError::argument(format!("{} bytes are not pages of {total} in all", pages.len())));
+            return Err(MoveError::argument(format!(
+                "{} bytes are not pages of {total} in all",
+                pages.len()
+            )));
         }
         let mut encoder = Encoder::new(Codec::None, 0)?;
         let mut filling = None;
@@ -155,7 +161,9 @@ impl EncodeJob {
         }
         // From here on others take this chunk for stored, so failing to store it fails the job.
         let stored = self.put(name, plain, filling, encoder);
-        stored.map(Some).inspect_err(|error| self.spool.poison(error.clone()))
+        stored
+            .map(Some)
+            .inspect_err(|error| self.spool.poison(error.clone()))
     }
 
     fn put<'a>(
@@ -165,7 +173,10 @@ impl EncodeJob {
         filling: &mut Option<Filling<'a>>,
         encoder: &mut Encoder,
     ) -> Result<u32> {
-        if !filling.as_ref().is_some_and(|pack| pack.has_room(plain.len())) {
+        if !filling
+            .as_ref()
+            .is_some_and(|pack| pack.has_room(plain.len()))
+        {
             filling.take().into_iter().for_each(Filling::seal);
         }
         let pack = match filling {
@@ -182,7 +193,9 @@ impl EncodeJob {
             return Ok(true);
         }
         let (kind, digest) = name;
-        let Some(first) = self.index.find(*kind, digest)? else { return Ok(false) };
+        let Some(first) = self.index.find_likely(*kind, digest)? else {
+            return Ok(false);
+        };
         if self.packs.is_whole(&first.pack_id, first.pack_bytes)? {
             return Ok(true);
         }
@@ -204,7 +217,11 @@ impl EncodeJob {
         let packs = self.spool.take_sealed()?;
         let mut taken = lock(&self.taken);
         for pack in &packs {
-            let entries = PackEntries { id: pack.id, bytes: pack.bytes, entries: pack.entries.clone() };
+            let entries = PackEntries {
+                id: pack.id,
+                bytes: pack.bytes,
+                entries: pack.entries.clone(),
+            };
             taken.insert(pack.id, entries);
         }
         Ok(packs)
@@ -233,7 +250,9 @@ impl EncodeJob {
     fn entries_of(&self, ids: &[Digest]) -> Result<Vec<PackEntries>> {
         let taken = lock(&self.taken);
         let entries = ids.iter().map(|id| taken.get(id).cloned());
-        entries.collect::<Option<_>>().ok_or_else(|| MoveError::argument("a pack is not one that was taken"))
+        entries
+            .collect::<Option<_>>()
+            .ok_or_else(|| MoveError::argument("a pack is not one that was taken"))
     }
 
     /// Adds published segments to the index and forgets the claims that they make unnecessary.
@@ -295,10 +314,12 @@ impl EncodeJob {
     }
 }
 
-/// How the bytes in flight are divided: half for packs, the rest for reading.
+/// How the bytes in flight are divided: two thirds for packs, the rest for reading. With little memory,
+/// packs are smaller than they might be.
 #[derive(Debug, PartialEq, Eq)]
 struct MemoryPlan {
     packs: usize,
+    pack_bytes: usize,
     unit_bytes: usize,
     units: usize,
 }
@@ -306,27 +327,89 @@ struct MemoryPlan {
 impl MemoryPlan {
     fn of(options: &EncodeOptions) -> Result<Self> {
         let chunk = options.geometry.chunk_bytes();
-        let (pack, all) = (options.pack_bytes, options.bytes_in_flight_max);
-        let refused = |message: String| Err(MoveError::argument(message));
+        let all = options.bytes_in_flight_max;
         if options.readers == 0 || options.writers == 0 {
-            return refused("a job needs a reader and a writer".to_owned());
+            return Err(MoveError::argument("a job needs a reader and a writer"));
         }
-        if !(chunk + PACK_OVERHEAD_BYTES..=PACK_BYTES_MAX).contains(&pack) || !pack.is_multiple_of(4096) {
-            return refused(format!("packBytes {pack} is not a pack size for chunks of {chunk}"));
+        let pack = options.pack_bytes.min(all / 2);
+        let pack_bytes = pack - pack % ALIGNMENT;
+        if !(chunk + PACK_OVERHEAD_BYTES..=PACK_BYTES_MAX).contains(&pack_bytes) {
+            let message = format!("packs of {pack_bytes} bytes are not for chunks of {chunk}");
+            return Err(MoveError::argument(message));
         }
-        if all < pack + chunk {
-            return refused(format!("bytesInFlightMax {all} is less than a pack and a chunk, {}", pack + chunk));
-        }
-        let packs = (all / 2 / pack).clamp(1, options.writers + OPEN_PACKS_MAX);
-        let left = all - packs * pack;
-        let most = UNIT_BYTES_MAX.max(chunk).min(paced_bytes(options.bytes_per_second));
+        let packs = (all / 3 * 2 / pack_bytes).clamp(1, options.writers + OPEN_PACKS_MAX);
+        let left = all - packs * pack_bytes;
+        let most = UNIT_BYTES_MAX
+            .max(chunk)
+            .min(paced_bytes(options.bytes_per_second));
         let unit = (left / (options.readers + 2)).min(most);
         let unit_bytes = (unit - unit % chunk).max(chunk);
-        Ok(Self { packs, unit_bytes, units: (left / unit_bytes).min(UNITS_MAX) })
+        let units = (left / unit_bytes).min(UNITS_MAX);
+        Ok(Self {
+            packs,
+            pack_bytes,
+            unit_bytes,
+            units,
+        })
     }
 }
 
 /// Under a limit, reads of a tenth of a second keep the flow even.
 fn paced_bytes(bytes_per_second: u64) -> usize {
-    if bytes_per_second == 0 { usize::MAX } else { usize::try_from(bytes_per_second / 10).unwrap_or(usize::MAX) }
+    if bytes_per_second == 0 {
+        usize::MAX
+    } else {
+        usize::try_from(bytes_per_second / 10).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Rig;
+
+    #[test]
+    fn memory_is_divided_within_its_bound_or_refused() {
+        const MIB: usize = 1 << 20;
+        let rig = Rig::new();
+        for (chunk, pack, all, rate, expected) in [
+            // packs, bytes of each, units, bytes of each; sizes in KiB
+            (64, 16 * MIB, 192 * MIB, 0, Some((8, 16 << 10, 16, 4 << 10))),
+            (64, 64 * MIB, 192 * MIB, 0, Some((2, 64 << 10, 16, 4 << 10))),
+            (64, 16 * MIB, 16 * MIB, 0, Some((1, 8 << 10, 4, 2 << 10))),
+            (4096, 16 * MIB, 16 * MIB, 0, Some((1, 8 << 10, 2, 4 << 10))),
+            (16, 64 << 10, 192 * MIB, 0, Some((10, 64, 47, 4 << 10))),
+            (
+                64,
+                16 * MIB,
+                192 * MIB,
+                5_000_000,
+                Some((8, 16 << 10, 64, 448)),
+            ),
+            (64, 16 * MIB, 192 * MIB, 1, Some((8, 16 << 10, 64, 64))),
+            (4096, 4 * MIB, 192 * MIB, 0, None),
+            (4096, 16 * MIB, 8 * MIB, 0, None),
+            (64, 128 * MIB, 512 * MIB, 0, None),
+        ] {
+            let options = EncodeOptions {
+                geometry: Geometry::new(1 << 30, chunk << 10).unwrap(),
+                pack_bytes: pack,
+                bytes_in_flight_max: all,
+                bytes_per_second: rate,
+                ..rig.encode_options(0)
+            };
+            let plan = MemoryPlan::of(&options);
+            let shape = plan.map(|plan| {
+                assert!(plan.packs * plan.pack_bytes + plan.units * plan.unit_bytes <= all);
+                assert!(plan.units > 0);
+                (
+                    plan.packs,
+                    plan.pack_bytes >> 10,
+                    plan.units,
+                    plan.unit_bytes >> 10,
+                )
+            });
+            assert_eq!(shape.ok(), expected, "{chunk} {pack} {all} {rate}");
+        }
+    }
 }

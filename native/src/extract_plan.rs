@@ -31,14 +31,24 @@ pub struct ExtractPlan {
 const LOOKUPS_PER_CHECK: usize = 1024;
 
 /// Looks up each slot's chunk. CHUNK_MISSING for one that no segment knows, unless the job is tolerant.
-pub fn plan_extract(job: &DecodeJob, slots: &[SlotRow], order: Order, batch_bytes: u64) -> Result<ExtractPlan> {
-    let mut plan = ExtractPlan { rows: Vec::with_capacity(slots.len()), ..ExtractPlan::default() };
+pub fn plan_extract(
+    job: &DecodeJob,
+    slots: &[SlotRow],
+    order: Order,
+    batch_bytes: u64,
+) -> Result<ExtractPlan> {
+    let mut plan = ExtractPlan {
+        rows: Vec::with_capacity(slots.len()),
+        ..ExtractPlan::default()
+    };
     for slot in slots {
         job.options.geometry.check_slot(slot.slot)?;
     }
     find_rows(job, slots, &mut plan)?;
     match order {
-        Order::Pack => plan.rows.sort_unstable_by_key(|row| (row.pack, row.offset, row.slot)),
+        Order::Pack => plan
+            .rows
+            .sort_unstable_by_key(|row| (row.pack, row.offset, row.slot)),
         Order::Slot => plan.rows.sort_unstable_by_key(|row| row.slot),
     }
     plan.missing.sort_unstable_by_key(|row| row.slot);
@@ -50,7 +60,10 @@ pub fn plan_extract(job: &DecodeJob, slots: &[SlotRow], order: Order, batch_byte
 fn find_rows(job: &DecodeJob, slots: &[SlotRow], plan: &mut ExtractPlan) -> Result<()> {
     let mut by_digest: Vec<&SlotRow> = slots.iter().collect();
     by_digest.sort_unstable_by_key(|row| (row.digest, row.slot));
-    for (number, same) in by_digest.chunk_by(|one, next| one.digest == next.digest).enumerate() {
+    for (number, same) in by_digest
+        .chunk_by(|one, next| one.digest == next.digest)
+        .enumerate()
+    {
         if number.is_multiple_of(LOOKUPS_PER_CHECK) {
             job.cancel.check()?;
         }
@@ -64,14 +77,23 @@ fn find_rows(job: &DecodeJob, slots: &[SlotRow], plan: &mut ExtractPlan) -> Resu
     Ok(())
 }
 
-fn push_rows(job: &DecodeJob, located: &Located, same: &[&SlotRow], plan: &mut ExtractPlan) -> Result<()> {
+fn push_rows(
+    job: &DecodeJob,
+    located: &Located,
+    same: &[&SlotRow],
+    plan: &mut ExtractPlan,
+) -> Result<()> {
     if job.options.is_once && !job.is_first_plan_of(located) {
         return Ok(());
     }
     let pack = job.number_of(located)?;
     let entry = &located.entry;
     // Whoever checks each entry once has no use for its other slots.
-    let same = if job.options.is_once { &same[..1] } else { same };
+    let same = if job.options.is_once {
+        &same[..1]
+    } else {
+        same
+    };
     plan.rows.extend(same.iter().map(|row| ExtractRow {
         slot: row.slot,
         digest: row.digest,
@@ -85,7 +107,10 @@ fn push_rows(job: &DecodeJob, located: &Located, same: &[&SlotRow], plan: &mut E
 }
 
 fn missing(job: &DecodeJob, digest: &Digest, slot: u64) -> MoveError {
-    MoveError::ChunkMissing { digest: *digest, offset: Some(job.options.geometry.offset(slot)) }
+    MoveError::ChunkMissing {
+        digest: *digest,
+        offset: Some(job.options.geometry.offset(slot)),
+    }
 }
 
 /// Bounds of batches of about `batch_bytes`: a pack that still fits is not cut, and neither are the slots of
@@ -118,7 +143,10 @@ fn cut(rows: &[ExtractRow], order: Order, batch_bytes: u64) -> Vec<u32> {
 pub fn other_places(job: &DecodeJob, row: &ExtractRow) -> Result<Arc<[Located]>> {
     let bad = job.pack(row.pack)?.id;
     let all = job.index.find_all(EntryKind::Chunk, &row.digest)?;
-    Ok(all.into_iter().filter(|place| place.pack_id != bad || place.entry.offset != row.offset).collect())
+    Ok(all
+        .into_iter()
+        .filter(|place| place.pack_id != bad || place.entry.offset != row.offset)
+        .collect())
 }
 
 #[cfg(test)]
@@ -127,7 +155,15 @@ mod tests {
     use crate::codec::Codec;
 
     fn row(slot: u64, pack: u32, offset: u32) -> ExtractRow {
-        ExtractRow { slot, digest: [0; 32], pack, offset, stored: 10, plain: 10, codec: Codec::None }
+        ExtractRow {
+            slot,
+            digest: [0; 32],
+            pack,
+            offset,
+            stored: 10,
+            plain: 10,
+            codec: Codec::None,
+        }
     }
 
     #[test]
@@ -142,14 +178,20 @@ mod tests {
             ("abc", 1, vec![0, 1, 2, 3]),
         ] {
             let packs = picture.bytes().enumerate();
-            let rows: Vec<_> = packs.map(|(at, pack)| row(at as u64, u32::from(pack), at as u32)).collect();
+            let rows: Vec<_> = packs
+                .map(|(at, pack)| row(at as u64, u32::from(pack), at as u32))
+                .collect();
             assert_eq!(cut(&rows, Order::Pack, batch_bytes), expected, "{picture}");
         }
     }
 
     #[test]
     fn the_slots_of_one_entry_stay_in_one_batch() {
-        let rows: Vec<_> = [0, 0, 0, 0, 1, 1].iter().enumerate().map(|(at, &offset)| row(at as u64, 0, offset)).collect();
+        let rows: Vec<_> = [0, 0, 0, 0, 1, 1]
+            .iter()
+            .enumerate()
+            .map(|(at, &offset)| row(at as u64, 0, offset))
+            .collect();
         assert_eq!(cut(&rows, Order::Pack, 20), [0, 4, 6]);
     }
 }

@@ -16,13 +16,22 @@ pub struct Geometry {
 impl Geometry {
     /// ARGUMENT_INVALID unless the chunk size is a power of two in its range and offsets stay exact.
     pub fn new(volume_bytes: u64, chunk_bytes: u64) -> Result<Self> {
-        if !chunk_bytes.is_power_of_two() || !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes) {
-            return Err(MoveError::argument(format!("chunkBytes {chunk_bytes} is not a chunk size")));
+        if !chunk_bytes.is_power_of_two()
+            || !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes)
+        {
+            return Err(MoveError::argument(format!(
+                "chunkBytes {chunk_bytes} is not a chunk size"
+            )));
         }
         if volume_bytes > VOLUME_BYTES_MAX {
-            return Err(MoveError::argument(format!("volumeBytes {volume_bytes} is beyond 2^53 - 1")));
+            return Err(MoveError::argument(format!(
+                "volumeBytes {volume_bytes} is beyond 2^53 - 1"
+            )));
         }
-        Ok(Self { volume_bytes, chunk_bytes })
+        Ok(Self {
+            volume_bytes,
+            chunk_bytes,
+        })
     }
 
     pub fn chunk_bytes(&self) -> usize {
@@ -52,7 +61,10 @@ impl Geometry {
         if slot < self.slot_count() {
             return Ok(());
         }
-        Err(MoveError::argument(format!("slot {slot} is beyond the volume's {}", self.slot_count())))
+        Err(MoveError::argument(format!(
+            "slot {slot} is beyond the volume's {}",
+            self.slot_count()
+        )))
     }
 }
 
@@ -83,8 +95,17 @@ mod tests {
 
     #[test]
     fn odd_sizes_are_refused() {
-        for (volume, chunk) in [(1, 0), (1, 8 << 10), (1, 48 << 10), (1, 8 << 20), (1 << 53, CHUNK)] {
-            assert_eq!(Geometry::new(volume, chunk).unwrap_err().code(), "ARGUMENT_INVALID");
+        for (volume, chunk) in [
+            (1, 0),
+            (1, 8 << 10),
+            (1, 48 << 10),
+            (1, 8 << 20),
+            (1 << 53, CHUNK),
+        ] {
+            assert_eq!(
+                Geometry::new(volume, chunk).unwrap_err().code(),
+                "ARGUMENT_INVALID"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The chunk index: (kind, digest) to entry, in immutable sorted segments that are mapped, not read.
 //!
 //! A lookup that finds something is right, one that fails says so, and only a clear "no" is a no: damage in a
-//! segment is reported unless another one has the answer. `knows`, asked for every chunk of a backup, trusts
+//! segment is reported unless another one has the answer. `find_likely`, asked for every chunk of a backup, trusts
 //! the filters; `find`, asked by a restore, does not.
 
 mod check;
@@ -185,6 +185,11 @@ impl ChunkIndex {
         self.read().snapshot.clone()
     }
 
+    /// See `Snapshot::find_likely`.
+    pub fn find_likely(&self, kind: EntryKind, digest: &Digest) -> Result<Option<Located>> {
+        self.snapshot().find_likely(kind, digest)
+    }
+
     /// See `Snapshot::knows`.
     pub fn knows(&self, kind: EntryKind, digest: &Digest) -> Result<bool> {
         self.snapshot().knows(kind, digest)
@@ -234,13 +239,20 @@ impl ChunkIndex {
 }
 
 impl Snapshot {
-    /// Whether a chunk is stored. Never a false yes; a false no costs space, and comes only of a damaged filter.
-    pub fn knows(&self, kind: EntryKind, digest: &Digest) -> Result<bool> {
+    /// A place where a chunk is stored, where a filter says that there may be one: what a backup asks of every
+    /// chunk that it reads. A new chunk costs a line of memory for each filter and no page, but once in a
+    /// hundred. A false "none" costs space, and comes only of a damaged filter.
+    pub fn find_likely(&self, kind: EntryKind, digest: &Digest) -> Result<Option<Located>> {
         let likely = self
             .members
             .iter()
             .filter(|member| member.segment.may_hold(digest));
-        first(likely, kind, digest).map(|located| located.is_some())
+        first(likely, kind, digest)
+    }
+
+    /// Whether `find_likely` finds it.
+    pub fn knows(&self, kind: EntryKind, digest: &Digest) -> Result<bool> {
+        Ok(self.find_likely(kind, digest)?.is_some())
     }
 
     /// A place where a chunk is stored. The filters only say where to look first.

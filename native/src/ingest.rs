@@ -6,16 +6,16 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use crate::batch::{STATE_KNOWN, STATE_STORED, STATE_ZERO, push_slot};
+use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
+use crate::batch::{SLOT_RESULT_BYTES, STATE_KNOWN, STATE_STORED, STATE_ZERO, push_slot};
 use crate::codec::Encoder;
-use crate::device::{ALIGNMENT, AlignedBuf};
 use crate::digest;
 use crate::encode_job::EncodeJob;
 use crate::error::{MoveError, Result};
 use crate::geometry::Geometry;
 use crate::pack::EntryKind;
 use crate::pack_writer::Filling;
-use crate::read_ahead::ReadAhead;
+use crate::read_ahead::{Consumer, ReadAhead};
 use crate::transfer::{ReadAt, read_source};
 use crate::zero::is_zero;
 
@@ -51,7 +51,10 @@ struct Piece {
 /// Reads the slots of `runs` and gives 33 bytes for each, in order: its state and its digest.
 pub fn ingest(job: &EncodeJob, runs: &[Run], purpose: Purpose) -> Result<Vec<u8>> {
     job.spool.check()?;
-    let source = job.source.as_deref().ok_or_else(|| MoveError::argument("the job has no source"))?;
+    let source = job
+        .source
+        .as_deref()
+        .ok_or_else(|| MoveError::argument("the job has no source"))?;
     let cut = cut(runs, job)?;
     let ahead = ReadAhead {
         pool: &job.buffers,
@@ -59,16 +62,10 @@ pub fn ingest(job: &EncodeJob, runs: &[Run], purpose: Purpose) -> Result<Vec<u8>
         threads: job.options.readers,
         waited_ns: &job.counters.read_wait_ns,
     };
-    let mut computing = Computing::begin(job, purpose, cut.slots)?;
-    ahead.run(
-        cut.units.len(),
-        |number, buffer| read_unit(job, source, &cut.pieces[cut.units[number].clone()], buffer),
-        |number, (), buffer| {
-            job.spool.check()?;
-            let pieces = &cut.pieces[cut.units[number].clone()];
-            pieces.iter().try_for_each(|piece| computing.piece(piece, buffer))
-        },
-    )?;
+    let mut computing = Computing::begin(job, purpose, &cut)?;
+    let fill =
+        |number: usize, buffer: &mut AlignedBuf| read_unit(job, source, cut.unit(number), buffer);
+    ahead.run(cut.units.len(), fill, &mut computing)?;
     Ok(computing.end())
 }
 
@@ -80,47 +77,77 @@ struct Cut {
     slots: u64,
 }
 
+impl Cut {
+    fn unit(&self, number: usize) -> &[Piece] {
+        &self.pieces[self.units[number].clone()]
+    }
+}
+
 fn cut(runs: &[Run], job: &EncodeJob) -> Result<Cut> {
     let geometry = &job.options.geometry;
     let mut slots = 0_u64;
     for run in runs {
-        let end = run.first.checked_add(run.count).filter(|&end| end <= geometry.slot_count());
+        let end = run
+            .first
+            .checked_add(run.count)
+            .filter(|&end| end <= geometry.slot_count());
         if end.is_none() || run.count == 0 {
             let (first, count) = (run.first, run.count);
-            return Err(MoveError::argument(format!("slots {first}+{count} are not slots of the volume")));
+            return Err(MoveError::argument(format!(
+                "slots {first}+{count} are not slots of the volume"
+            )));
         }
         slots = slots.saturating_add(run.count);
     }
     if slots > u64::from(u32::MAX) {
-        return Err(MoveError::argument(format!("{slots} slots are too many for one call")));
+        return Err(MoveError::argument(format!(
+            "{slots} slots are too many for one call"
+        )));
     }
     let unit_bytes = unit_bytes(slots, job);
-    Ok(Cut { slots, ..cut_units(runs, geometry, unit_bytes) })
+    Ok(Cut {
+        slots,
+        ..cut_units(runs, geometry, unit_bytes)
+    })
 }
 
 /// Units as large as a buffer, or smaller where otherwise some readers would have nothing to do.
 fn unit_bytes(slots: u64, job: &EncodeJob) -> usize {
     let chunk = job.options.geometry.chunk_bytes();
-    let share = slots.div_ceil(2 * job.options.readers as u64).saturating_mul(chunk as u64);
-    let share = usize::try_from(share).unwrap_or(usize::MAX).max(UNIT_BYTES_MIN.max(chunk));
+    let share = slots
+        .div_ceil(2 * job.options.readers as u64)
+        .saturating_mul(chunk as u64);
+    let share = usize::try_from(share)
+        .unwrap_or(usize::MAX)
+        .max(UNIT_BYTES_MIN.max(chunk));
     job.buffers.buffer_bytes().min(share)
 }
 
+/// The first units are small and each is up to twice the one before, so that computing begins when little
+/// has been read: all readers start at once, and share what the device gives.
 fn cut_units(runs: &[Run], geometry: &Geometry, unit_bytes: usize) -> Cut {
     let chunk = geometry.chunk_bytes();
     let mut cut = Cut::default();
+    let mut room = unit_bytes.min(UNIT_BYTES_MIN.max(chunk));
     let (mut begun, mut used) = (0, 0);
     for run in runs {
         let (mut first, end) = (run.first, run.first + run.count);
         while first < end {
-            if unit_bytes - used < chunk {
+            if room - used < chunk {
                 cut.units.push(begun..cut.pieces.len());
                 (begun, used) = (cut.pieces.len(), 0);
+                room = unit_bytes.min(room * 2);
             }
-            let count = (end - first).min(((unit_bytes - used) / chunk) as u64);
+            let count = (end - first).min(((room - used) / chunk) as u64);
             let last = first + count - 1;
-            let bytes = (geometry.offset(last) - geometry.offset(first)) as usize + geometry.slot_bytes(last);
-            cut.pieces.push(Piece { first, count, bytes, at: used });
+            let bytes = (geometry.offset(last) - geometry.offset(first)) as usize
+                + geometry.slot_bytes(last);
+            cut.pieces.push(Piece {
+                first,
+                count,
+                bytes,
+                at: used,
+            });
             used += count as usize * chunk;
             first += count;
         }
@@ -131,14 +158,29 @@ fn cut_units(runs: &[Run], geometry: &Geometry, unit_bytes: usize) -> Cut {
     cut
 }
 
-fn read_unit(job: &EncodeJob, source: &dyn ReadAt, pieces: &[Piece], buffer: &mut AlignedBuf) -> Result<()> {
-    let Some(last) = pieces.last() else { return Ok(()) };
+fn read_unit(
+    job: &EncodeJob,
+    source: &dyn ReadAt,
+    pieces: &[Piece],
+    buffer: &mut AlignedBuf,
+) -> Result<()> {
+    let Some(last) = pieces.last() else {
+        return Ok(());
+    };
     buffer.set_len(last.at + last.bytes.next_multiple_of(ALIGNMENT));
     for piece in pieces {
-        job.throttle.take(piece.bytes, &job.cancel, &job.counters.rate_wait_ns)?;
+        job.throttle
+            .take(piece.bytes, &job.cancel, &job.counters.rate_wait_ns)?;
         let into = &mut buffer[piece.at..piece.at + piece.bytes.next_multiple_of(ALIGNMENT)];
-        read_source(source, job.options.geometry.offset(piece.first), into, piece.bytes)?;
-        job.counters.bytes_read.fetch_add(piece.bytes as u64, Ordering::Relaxed);
+        read_source(
+            source,
+            job.options.geometry.offset(piece.first),
+            into,
+            piece.bytes,
+        )?;
+        job.counters
+            .bytes_read
+            .fetch_add(piece.bytes as u64, Ordering::Relaxed);
     }
     Ok(())
 }
@@ -146,16 +188,38 @@ fn read_unit(job: &EncodeJob, source: &dyn ReadAt, pieces: &[Piece], buffer: &mu
 /// What the calling thread holds while it computes.
 struct Computing<'a> {
     job: &'a EncodeJob,
+    cut: &'a Cut,
     purpose: Purpose,
     encoder: Encoder,
     filling: Option<Filling<'a>>,
     results: Vec<u8>,
 }
 
+impl Consumer<()> for Computing<'_> {
+    fn consume(&mut self, number: usize, (): (), buffer: &AlignedBuf) -> Result<()> {
+        self.job.spool.check()?;
+        self.cut
+            .unit(number)
+            .iter()
+            .try_for_each(|piece| self.piece(piece, buffer))
+    }
+
+    fn before_wait(&mut self) {
+        self.filling = None;
+    }
+}
+
 impl<'a> Computing<'a> {
-    fn begin(job: &'a EncodeJob, purpose: Purpose, slots: u64) -> Result<Self> {
-        let results = Vec::with_capacity(slots as usize * crate::batch::SLOT_RESULT_BYTES);
-        Ok(Self { job, purpose, encoder: job.lend_encoder()?, filling: None, results })
+    fn begin(job: &'a EncodeJob, purpose: Purpose, cut: &'a Cut) -> Result<Self> {
+        let results = Vec::with_capacity(cut.slots as usize * SLOT_RESULT_BYTES);
+        Ok(Self {
+            job,
+            cut,
+            purpose,
+            encoder: job.lend_encoder()?,
+            filling: None,
+            results,
+        })
     }
 
     fn piece(&mut self, piece: &Piece, buffer: &AlignedBuf) -> Result<()> {
@@ -163,7 +227,10 @@ impl<'a> Computing<'a> {
         for plain in bytes.chunks(self.job.options.geometry.chunk_bytes()) {
             self.chunk(plain)?;
         }
-        self.job.counters.slots_done.fetch_add(piece.count, Ordering::Relaxed);
+        self.job
+            .counters
+            .slots_done
+            .fetch_add(piece.count, Ordering::Relaxed);
         Ok(())
     }
 
@@ -181,10 +248,15 @@ impl<'a> Computing<'a> {
             return Ok(());
         }
         let name = (EntryKind::Chunk, digest);
-        let state = match self.job.store(name, plain, &mut self.filling, &mut self.encoder)? {
+        let state = match self
+            .job
+            .store(name, plain, &mut self.filling, &mut self.encoder)?
+        {
             Some(stored) => {
                 counters.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
-                counters.stored_bytes_out.fetch_add(u64::from(stored), Ordering::Relaxed);
+                counters
+                    .stored_bytes_out
+                    .fetch_add(u64::from(stored), Ordering::Relaxed);
                 STATE_STORED
             }
             None => {
@@ -199,5 +271,394 @@ impl<'a> Computing<'a> {
     fn end(self) -> Vec<u8> {
         self.job.return_encoder(self.encoder);
         self.results
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::pack_writer::DiskFiles;
+    use crate::testing::{
+        CHUNK, Faults, FaultyDevice, Rig, SlowFiles, ingest_all, mixed_volume, states,
+    };
+
+    #[test]
+    fn every_slot_has_its_state_and_digest_whatever_the_size() {
+        let prime = 1009 * 512;
+        for size in [
+            0,
+            1,
+            512,
+            CHUNK - 512,
+            CHUNK,
+            CHUNK + 512,
+            prime,
+            40 * CHUNK,
+            333 * CHUNK + 7,
+        ] {
+            let volume = mixed_volume(size as u64, size);
+            let rig = Rig::new();
+            let job = rig.encode(&FaultyDevice::new(volume.clone(), Faults::default()));
+            let results = ingest_all(&job);
+            assert_eq!(results.len(), size.div_ceil(CHUNK) * SLOT_RESULT_BYTES);
+            for (plain, result) in volume.chunks(CHUNK).zip(results.chunks(SLOT_RESULT_BYTES)) {
+                assert_eq!(result[0] == STATE_ZERO, is_zero(plain));
+                let digest = if is_zero(plain) {
+                    [0; 32]
+                } else {
+                    digest::of_chunk(plain)
+                };
+                assert_eq!(result[1..], digest);
+            }
+            let counts = job.counter_values();
+            assert_eq!(counts[0], size as u64);
+            assert_eq!(counts[1] + counts[2] + counts[3], size as u64);
+            assert_eq!(counts[10], size.div_ceil(CHUNK) as u64);
+        }
+    }
+
+    #[test]
+    fn scattered_runs_are_read_and_nothing_else() {
+        let volume = mixed_volume(3, 200 * CHUNK + 512);
+        let rig = Rig::new();
+        let job = rig.encode(&FaultyDevice::new(volume.clone(), Faults::default()));
+        let runs: Vec<_> = [(200, 1), (0, 3), (7, 1), (9, 64), (199, 1)]
+            .map(|(first, count)| Run { first, count })
+            .into();
+        let slots: Vec<u64> = runs
+            .iter()
+            .flat_map(|run| run.first..run.first + run.count)
+            .collect();
+        let results = ingest(&job, &runs, Purpose::Look).unwrap();
+        for (&slot, result) in slots.iter().zip(results.chunks(SLOT_RESULT_BYTES)) {
+            let plain =
+                &volume[slot as usize * CHUNK..volume.len().min((slot as usize + 1) * CHUNK)];
+            assert_eq!(result[0], u8::from(!is_zero(plain)));
+            assert!(is_zero(plain) || result[1..] == digest::of_chunk(plain));
+        }
+        job.flush().unwrap();
+        assert!(
+            job.take_sealed().unwrap().is_empty(),
+            "looking stores nothing"
+        );
+        assert_eq!(job.counter_values()[0], 69 * CHUNK as u64 + 512);
+    }
+
+    #[test]
+    fn units_fill_buffers_and_cover_each_slot_once() {
+        let geometry = Geometry::new(100 * CHUNK as u64 - 100, CHUNK as u64).unwrap();
+        let runs = [
+            Run {
+                first: 0,
+                count: 10,
+            },
+            Run {
+                first: 20,
+                count: 1,
+            },
+            Run {
+                first: 90,
+                count: 10,
+            },
+        ];
+        let cut = cut_units(&runs, &geometry, 4 * CHUNK);
+        let shape: Vec<Vec<_>> = cut
+            .units
+            .iter()
+            .map(|unit| {
+                cut.pieces[unit.clone()]
+                    .iter()
+                    .map(|piece| (piece.first, piece.count, piece.at / CHUNK))
+                    .collect()
+            })
+            .collect();
+        let expected: Vec<Vec<(u64, u64, usize)>> = vec![
+            vec![(0, 4, 0)],
+            vec![(4, 4, 0)],
+            vec![(8, 2, 0), (20, 1, 2), (90, 1, 3)],
+            vec![(91, 4, 0)],
+            vec![(95, 4, 0)],
+            vec![(99, 1, 0)],
+        ];
+        assert_eq!(shape, expected);
+        let bytes: usize = cut.pieces.iter().map(|piece| piece.bytes).sum();
+        assert_eq!(bytes, 21 * CHUNK - 100);
+
+        let geometry = Geometry::new(1 << 30, 64 << 10).unwrap();
+        let cut = cut_units(
+            &[Run {
+                first: 0,
+                count: 150,
+            }],
+            &geometry,
+            3 << 20,
+        );
+        let slots: Vec<_> = cut.pieces.iter().map(|piece| piece.count).collect();
+        assert_eq!(slots, [4, 8, 16, 32, 48, 42], "the first units are small");
+    }
+
+    #[test]
+    fn slots_beyond_the_volume_are_refused() {
+        let rig = Rig::new();
+        let job = rig.encode(&FaultyDevice::new(vec![1; 3 * CHUNK], Faults::default()));
+        for (first, count) in [(0, 0), (0, 4), (3, 1), (u64::MAX, 2), (1, u64::MAX)] {
+            let error = ingest(&job, &[Run { first, count }], Purpose::Store).unwrap_err();
+            assert_eq!(error.code(), "ARGUMENT_INVALID");
+        }
+    }
+
+    /// B22, B23: what the source did is told as the source's, with its offset, and never becomes zeroes.
+    #[test]
+    fn source_errors_name_the_source_and_the_offset() {
+        let at = 77 * CHUNK as u64;
+        let rig = Rig::new();
+        let faults = Faults {
+            error_at: Some((at, libc::EIO)),
+            ..Faults::default()
+        };
+        let job = rig.encode(&FaultyDevice::new(mixed_volume(5, 100 * CHUNK), faults));
+        let error = ingest(
+            &job,
+            &[Run {
+                first: 0,
+                count: 100,
+            }],
+            Purpose::Store,
+        )
+        .unwrap_err();
+        assert_eq!(
+            (error.code(), error.offset(), error.os()),
+            ("SOURCE_FAILED", Some(at), Some("EIO"))
+        );
+
+        let options = rig.encode_options(100 * CHUNK);
+        let shrunk = FaultyDevice::new(vec![1; 99 * CHUNK + 512], Faults::default());
+        let job = rig.encode_with(&shrunk, options, Box::new(DiskFiles));
+        let error = ingest(
+            &job,
+            &[Run {
+                first: 0,
+                count: 100,
+            }],
+            Purpose::Store,
+        )
+        .unwrap_err();
+        assert_eq!(error.code(), "SOURCE_SHORT_READ");
+    }
+
+    #[test]
+    fn a_source_error_leaves_the_job_usable_and_its_claims_true() {
+        let mut volume = mixed_volume(6, 64 * CHUNK);
+        volume[..CHUNK].fill(7);
+        let faults = Faults {
+            error_at: Some((63 * CHUNK as u64, libc::EIO)),
+            ..Faults::default()
+        };
+        let rig = Rig::new();
+        let job = rig.encode(&FaultyDevice::new(volume, faults));
+        assert!(
+            ingest(
+                &job,
+                &[Run {
+                    first: 0,
+                    count: 64
+                }],
+                Purpose::Store
+            )
+            .is_err()
+        );
+        let again = ingest(&job, &[Run { first: 0, count: 1 }], Purpose::Store).unwrap();
+        let claimed = again[0] == STATE_KNOWN;
+        job.flush().unwrap();
+        let packs = job.take_sealed().unwrap();
+        let holds = |pack: &crate::pack_writer::WrittenPack| {
+            pack.entries.iter().any(|entry| entry.digest == again[1..])
+        };
+        assert!(
+            packs.iter().any(holds),
+            "known by a claim ({claimed}) means that it is in a pack"
+        );
+    }
+
+    #[test]
+    fn two_threads_that_read_equal_bytes_store_them_once() {
+        let half = mixed_volume(8, 300 * CHUNK);
+        let rig = Rig::new();
+        let job = rig.encode(&FaultyDevice::new(
+            [half.clone(), half].concat(),
+            Faults::default(),
+        ));
+        let results = thread::scope(|scope| {
+            let calls = [0, 300].map(|first| {
+                let job = &job;
+                scope.spawn(move || {
+                    ingest(job, &[Run { first, count: 300 }], Purpose::Store).unwrap()
+                })
+            });
+            calls.map(|call| call.join().unwrap())
+        });
+        job.flush().unwrap();
+        let packs = job.take_sealed().unwrap();
+        let mut stored: Vec<_> = packs
+            .iter()
+            .flat_map(|pack| pack.entries.iter())
+            .map(|entry| entry.digest)
+            .collect();
+        let count = stored.len();
+        stored.sort_unstable();
+        stored.dedup();
+        assert_eq!(stored.len(), count, "no digest is stored twice");
+        let new = results
+            .iter()
+            .flat_map(|results| results.chunks(SLOT_RESULT_BYTES))
+            .filter(|slot| slot[0] == STATE_STORED);
+        assert_eq!(new.count(), count);
+    }
+
+    #[test]
+    fn memory_stays_within_the_bound_whatever_the_number_of_calls() {
+        let rig = Rig::new();
+        let volume = mixed_volume(9, 1200 * CHUNK);
+        for bound in [2 * (CHUNK + 8192), 1 << 20, 2 << 20, 3 << 20, 16 << 20] {
+            let mut options = rig.encode_options(volume.len());
+            options.bytes_in_flight_max = bound;
+            let device = FaultyDevice::new(volume.clone(), Faults::default());
+            let job = rig.encode_with(
+                &device,
+                options,
+                Box::new(SlowFiles(Duration::from_millis(2))),
+            );
+            thread::scope(|scope| {
+                for call in 0..4 {
+                    let job = &job;
+                    scope.spawn(move || {
+                        ingest(
+                            job,
+                            &[Run {
+                                first: call * 300,
+                                count: 300,
+                            }],
+                            Purpose::Store,
+                        )
+                        .unwrap()
+                    });
+                }
+            });
+            job.flush().unwrap();
+            let made = job.buffers.bytes_made() + job.spool.bytes_made();
+            assert!(made <= bound, "{made} of {bound}");
+            job.close();
+        }
+        let mut options = rig.encode_options(volume.len());
+        options.bytes_in_flight_max = 2 * (CHUNK + 8192) - 1;
+        let outcome = EncodeJob::open(options, None, rig.index.clone(), Box::new(DiskFiles));
+        assert_eq!(outcome.err().unwrap().code(), "ARGUMENT_INVALID");
+    }
+
+    #[test]
+    fn a_call_under_a_limit_ends_soon_after_cancel() {
+        let rig = Rig::new();
+        let mut options = rig.encode_options(400 * CHUNK);
+        options.bytes_per_second = 100_000;
+        let device = FaultyDevice::new(mixed_volume(11, 400 * CHUNK), Faults::default());
+        let job = rig.encode_with(&device, options, Box::new(DiskFiles));
+        thread::scope(|scope| {
+            let call = scope.spawn(|| {
+                ingest(
+                    &job,
+                    &[Run {
+                        first: 0,
+                        count: 400,
+                    }],
+                    Purpose::Store,
+                )
+            });
+            thread::sleep(Duration::from_millis(100));
+            let started = Instant::now();
+            job.cancel();
+            assert_eq!(call.join().unwrap().unwrap_err().code(), "CANCELLED");
+            assert!(
+                started.elapsed() < Duration::from_millis(200),
+                "{:?}",
+                started.elapsed()
+            );
+        });
+        assert_eq!(job.flush().unwrap_err().code(), "CANCELLED");
+        job.close();
+        assert_eq!(rig.temp_count(), 0);
+    }
+
+    #[test]
+    fn what_a_job_stored_is_known_to_it_and_after_publishing_to_others() {
+        let volume = FaultyDevice::new(mixed_volume(12, 60 * CHUNK), Faults::default());
+        let rig = Rig::new();
+        let job = rig.encode(&volume);
+        let first = states(&ingest_all(&job));
+        assert!(first.contains('2'));
+        assert!(!states(&ingest_all(&job)).contains('2'));
+        assert!(
+            states(&ingest_all(&rig.encode(&volume))).contains('2'),
+            "not published yet"
+        );
+        rig.publish(&job);
+        assert!(!states(&ingest_all(&job)).contains('2'));
+        assert!(!states(&ingest_all(&rig.encode(&volume))).contains('2'));
+    }
+
+    /// B13: a pack that is missing or short is no reason not to store its chunks again.
+    #[test]
+    fn chunks_of_a_missing_or_short_pack_are_stored_again() {
+        let volume = FaultyDevice::new(mixed_volume(13, 300 * CHUNK), Faults::default());
+        let rig = Rig::new();
+        let job = rig.encode(&volume);
+        ingest_all(&job);
+        let packs = rig.publish(&job);
+        assert!(packs.len() >= 2);
+        std::fs::remove_file(rig.pack_path(&packs[0])).unwrap();
+        let short = std::fs::File::options()
+            .write(true)
+            .open(rig.pack_path(&packs[1]))
+            .unwrap();
+        short.set_len(packs[1].bytes - 4096).unwrap();
+        let healing = rig.encode(&volume);
+        let again = ingest_all(&healing);
+        assert_eq!(
+            states(&again).matches('2').count(),
+            packs[0].entries.len() + packs[1].entries.len()
+        );
+        rig.publish(&healing);
+        assert!(
+            !states(&ingest_all(&rig.encode(&volume))).contains('2'),
+            "the new copies are found"
+        );
+    }
+
+    #[test]
+    fn pages_are_stored_once_in_packs_of_their_own() {
+        let rig = Rig::new();
+        let job = rig.encode(&FaultyDevice::new(Vec::new(), Faults::default()));
+        let pages: Vec<u8> = [[1; 100].as_slice(), &[2; 200], &[1; 100]].concat();
+        let digests = job.store_pages(&pages, &[100, 200, 100]).unwrap();
+        assert_eq!(digests[..32], digest::of_page(&[1; 100]));
+        assert_eq!(digests[32..64], digest::of_page(&[2; 200]));
+        assert_eq!(digests[64..], digests[..32]);
+        let packs = rig.publish(&job);
+        assert_eq!(
+            (packs.len(), packs[0].kind, packs[0].entries.len()),
+            (1, EntryKind::Page, 2)
+        );
+        job.store_pages(&pages, &[100, 200, 100]).unwrap();
+        assert!(rig.publish(&job).is_empty());
+        assert_eq!(
+            job.store_pages(&pages, &[100, 200]).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
+        assert_eq!(
+            job.store_pages(&pages, &[100, 0, 300]).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
     }
 }

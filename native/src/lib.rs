@@ -4,6 +4,7 @@
 //! What an asynchronous call is given is copied before the call returns (B19), and all of its failures,
 //! wrong arguments included, reject its promise.
 
+pub mod aligned_buf;
 pub mod batch;
 pub mod buffer_pool;
 pub mod claims;
@@ -11,6 +12,7 @@ pub mod codec;
 pub mod decode_job;
 pub mod device;
 pub mod digest;
+pub mod direct_file;
 pub mod emit;
 pub mod encode_job;
 pub mod error;
@@ -21,6 +23,7 @@ pub mod geometry;
 pub mod index;
 pub mod ingest;
 pub mod object;
+pub mod outlet;
 pub mod pack;
 pub mod pack_folder;
 pub mod pack_reads;
@@ -48,7 +51,7 @@ use napi_derive::napi;
 
 use crate::codec::Codec;
 use crate::decode_job::{DecodeJob, DecodeOptions};
-use crate::device::{Device, DeviceKind, Outlet};
+use crate::device::{Device, DeviceKind};
 use crate::digest::Digest;
 use crate::encode_job::{EncodeJob, EncodeOptions};
 use crate::error::{MoveError, Result};
@@ -56,6 +59,7 @@ use crate::extract_plan::Order;
 use crate::geometry::{Geometry, VOLUME_BYTES_MAX};
 use crate::index::{ChunkIndex, SEGMENT_BYTES_MAX};
 use crate::ingest::{Purpose, Run};
+use crate::outlet::Outlet;
 use crate::pack::{EntryKind, REPOSITORY_ID_BYTES};
 use crate::pack_writer::DiskFiles;
 use crate::registry::Registry;
@@ -77,7 +81,10 @@ impl<T: Send + 'static, J: ToNapiValue + TypeName> Task for Work<T, J> {
     type JsValue = J;
 
     fn compute(&mut self) -> napi::Result<T> {
-        let body = self.body.take().ok_or_else(|| MoveError::internal("a call ran twice"))?;
+        let body = self
+            .body
+            .take()
+            .ok_or_else(|| MoveError::internal("a call ran twice"))?;
         Ok(contain_panic(body)?)
     }
 
@@ -93,7 +100,10 @@ fn promise<T: Send + 'static, J: ToNapiValue + TypeName>(
     into_js: fn(T) -> J,
     body: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Promised<T, J> {
-    AsyncTask::new(Work { body: Some(Box::new(body)), into_js })
+    AsyncTask::new(Work {
+        body: Some(Box::new(body)),
+        into_js,
+    })
 }
 
 /// Runs a synchronous call; a panic is an error here too.
@@ -108,11 +118,14 @@ fn whole(value: f64, name: &str) -> Result<u64> {
     if value >= 0.0 && value <= VOLUME_BYTES_MAX as f64 && value.fract() == 0.0 {
         return Ok(value as u64);
     }
-    Err(MoveError::argument(format!("{name} {value} is not a whole number up to 2^53 - 1")))
+    Err(MoveError::argument(format!(
+        "{name} {value} is not a whole number up to 2^53 - 1"
+    )))
 }
 
 fn whole_usize(value: f64, name: &str) -> Result<usize> {
-    usize::try_from(whole(value, name)?).map_err(|_| MoveError::argument(format!("{name} {value} is too large")))
+    usize::try_from(whole(value, name)?)
+        .map_err(|_| MoveError::argument(format!("{name} {value} is too large")))
 }
 
 /// Pairs of numbers: offset and length, or first and count.
@@ -120,15 +133,23 @@ fn pairs(values: &[f64], name: &str) -> Result<Vec<(u64, u64)>> {
     let (pairs, []) = values.as_chunks::<2>() else {
         return Err(MoveError::argument(format!("{name} are not pairs")));
     };
-    pairs.iter().map(|[one, two]| Ok((whole(*one, name)?, whole(*two, name)?))).collect()
+    pairs
+        .iter()
+        .map(|[one, two]| Ok((whole(*one, name)?, whole(*two, name)?)))
+        .collect()
 }
 
 fn runs(values: &[f64]) -> Result<Vec<Run>> {
-    Ok(pairs(values, "runs")?.into_iter().map(|(first, count)| Run { first, count }).collect())
+    Ok(pairs(values, "runs")?
+        .into_iter()
+        .map(|(first, count)| Run { first, count })
+        .collect())
 }
 
 fn repository_id(bytes: &[u8]) -> Result<[u8; REPOSITORY_ID_BYTES]> {
-    bytes.try_into().map_err(|_| MoveError::argument("a repository id has 16 bytes"))
+    bytes
+        .try_into()
+        .map_err(|_| MoveError::argument("a repository id has 16 bytes"))
 }
 
 fn entry_kind(kind: u32) -> Result<EntryKind> {
@@ -189,7 +210,10 @@ fn device_info_of(handle: u32, device: &Device) -> Result<DeviceInfo> {
 
 fn add_device(device: Device) -> Result<DeviceInfo> {
     let info = device_info_of(0, &device)?;
-    Ok(DeviceInfo { handle: DEVICES.add(device), ..info })
+    Ok(DeviceInfo {
+        handle: DEVICES.add(device),
+        ..info
+    })
 }
 
 #[napi]
@@ -206,8 +230,16 @@ pub struct TargetOptions {
 
 #[napi]
 pub fn open_target(path: String, options: TargetOptions) -> napi::Result<DeviceInfo> {
-    let TargetOptions { create, exclusive, direct } = options;
-    let options = device::TargetOptions { create, exclusive, direct };
+    let TargetOptions {
+        create,
+        exclusive,
+        direct,
+    } = options;
+    let options = device::TargetOptions {
+        create,
+        exclusive,
+        direct,
+    };
     call(|| add_device(Device::open_target(Path::new(&path), options)?))
 }
 
@@ -224,20 +256,29 @@ pub fn sync_device(handle: u32) -> Promised<()> {
 #[napi]
 pub fn data_extents(handle: u32, from: f64, max: u32) -> Promised<Vec<f64>, Float64Array> {
     promise(Float64Array::new, move || {
-        let extents = DEVICES.get(handle)?.data_extents(whole(from, "from")?, max as usize)?;
-        Ok(extents.into_iter().flat_map(|(offset, length)| [offset as f64, length as f64]).collect())
+        let extents = DEVICES
+            .get(handle)?
+            .data_extents(whole(from, "from")?, max as usize)?;
+        Ok(extents
+            .into_iter()
+            .flat_map(|(offset, length)| [offset as f64, length as f64])
+            .collect())
     })
 }
 
 #[napi]
 pub fn truncate_device(handle: u32, bytes: f64) -> Promised<()> {
-    promise(nothing, move || DEVICES.get(handle)?.truncate(whole(bytes, "bytes")?))
+    promise(nothing, move || {
+        DEVICES.get(handle)?.truncate(whole(bytes, "bytes")?)
+    })
 }
 
 #[napi]
 pub fn zero_runs(handle: u32, runs: Float64Array) -> Promised<()> {
     let runs = runs.to_vec();
-    promise(nothing, move || DEVICES.get(handle)?.zero_runs(&pairs(&runs, "runs")?))
+    promise(nothing, move || {
+        DEVICES.get(handle)?.zero_runs(&pairs(&runs, "runs")?)
+    })
 }
 
 #[napi]
@@ -248,7 +289,7 @@ pub fn close_device(handle: u32) {
 // The chunk index
 
 #[napi]
-pub fn open_index(repository_id: Buffer) -> napi::Result<u32> {
+pub fn open_index(repository_id: Uint8Array) -> napi::Result<u32> {
     call(|| Ok(INDEXES.add(ChunkIndex::new(self::repository_id(&repository_id)?))))
 }
 
@@ -259,7 +300,9 @@ pub fn close_index(index: u32) {
 
 #[napi]
 pub fn add_segments(index: u32, paths: Vec<String>) -> Promised<()> {
-    promise(nothing, move || INDEXES.get(index)?.add_segments(&self::paths(paths)))
+    promise(nothing, move || {
+        INDEXES.get(index)?.add_segments(&self::paths(paths))
+    })
 }
 
 #[napi(object)]
@@ -293,17 +336,20 @@ pub fn drop_segments(index: u32, ids: Vec<String>) -> napi::Result<()> {
 }
 
 #[napi]
-pub fn has_digests(index: u32, kind: u32, digests: Buffer) -> Promised<Vec<u8>, Uint8Array> {
+pub fn has_digests(index: u32, kind: u32, digests: Uint8Array) -> Promised<Vec<u8>, Uint8Array> {
     let digests = digests.to_vec();
     promise(Uint8Array::new, move || {
         let (index, kind) = (INDEXES.get(index)?, entry_kind(kind)?);
         let digests = batch::digests(&digests)?;
-        digests.iter().map(|digest| Ok(u8::from(index.knows(kind, digest)?))).collect()
+        digests
+            .iter()
+            .map(|digest| Ok(u8::from(index.knows(kind, digest)?)))
+            .collect()
     })
 }
 
 #[napi]
-pub fn locate_entries(index: u32, kind: u32, digests: Buffer) -> Promised<Vec<u8>, Buffer> {
+pub fn locate_entries(index: u32, kind: u32, digests: Uint8Array) -> Promised<Vec<u8>, Buffer> {
     let digests = digests.to_vec();
     promise(Buffer::from, move || {
         let (index, kind) = (INDEXES.get(index)?, entry_kind(kind)?);
@@ -379,7 +425,7 @@ fn rebuilt_segments(rebuilt: index::Rebuilt) -> RebuiltSegments {
 
 #[napi]
 pub fn write_pack_segments(
-    repository_id: Buffer,
+    repository_id: Uint8Array,
     packs: Vec<PackObject>,
     temp_prefix: String,
     replaces: Vec<String>,
@@ -401,12 +447,16 @@ pub fn write_pack_segments(
 
 #[napi]
 pub fn check_segment(path: String, id: String) -> Promised<()> {
-    promise(nothing, move || index::check_segment(Path::new(&path), &digest::parse_hex(&id)?))
+    promise(nothing, move || {
+        index::check_segment(Path::new(&path), &digest::parse_hex(&id)?)
+    })
 }
 
 #[napi]
 pub fn check_pack(path: String, id: String) -> Promised<()> {
-    promise(nothing, move || pack::check_pack(Path::new(&path), &digest::parse_hex(&id)?))
+    promise(nothing, move || {
+        pack::check_pack(Path::new(&path), &digest::parse_hex(&id)?)
+    })
 }
 
 // Encoding
@@ -422,7 +472,7 @@ pub struct EncodeJobOptions {
     pub pack_bytes: f64,
     pub packs_root: String,
     pub temp_prefix: String,
-    pub repository_id: Buffer,
+    pub repository_id: Uint8Array,
     pub readers: u32,
     pub writers: u32,
     pub bytes_in_flight_max: f64,
@@ -433,7 +483,8 @@ fn encode_options(options: &EncodeJobOptions) -> Result<EncodeOptions> {
     let codec = u8::try_from(options.codec).ok().and_then(Codec::from_byte);
     Ok(EncodeOptions {
         geometry: geometry(options.volume_bytes, options.chunk_bytes)?,
-        codec: codec.ok_or_else(|| MoveError::argument(format!("there is no codec {}", options.codec)))?,
+        codec: codec
+            .ok_or_else(|| MoveError::argument(format!("there is no codec {}", options.codec)))?,
         level: options.level,
         pack_bytes: whole_usize(options.pack_bytes, "packBytes")?,
         packs_root: PathBuf::from(&options.packs_root),
@@ -447,15 +498,25 @@ fn encode_options(options: &EncodeJobOptions) -> Result<EncodeOptions> {
 }
 
 fn geometry(volume_bytes: f64, chunk_bytes: f64) -> Result<Geometry> {
-    Geometry::new(whole(volume_bytes, "volumeBytes")?, whole(chunk_bytes, "chunkBytes")?)
+    Geometry::new(
+        whole(volume_bytes, "volumeBytes")?,
+        whole(chunk_bytes, "chunkBytes")?,
+    )
 }
 
 #[napi]
 pub fn open_encode_job(options: EncodeJobOptions) -> napi::Result<u32> {
     call(|| {
-        let source = DEVICES.get_optional(options.source)?.map(|device| device as Arc<dyn transfer::ReadAt>);
+        let source = DEVICES
+            .get_optional(options.source)?
+            .map(|device| device as Arc<dyn transfer::ReadAt>);
         let index = INDEXES.get(options.index)?;
-        Ok(ENCODE_JOBS.add(EncodeJob::open(encode_options(&options)?, source, index, Box::new(DiskFiles))?))
+        Ok(ENCODE_JOBS.add(EncodeJob::open(
+            encode_options(&options)?,
+            source,
+            index,
+            Box::new(DiskFiles),
+        )?))
     })
 }
 
@@ -477,9 +538,11 @@ pub fn ingest_async(job: u32, runs: Float64Array, store: bool) -> Promised<Vec<u
 }
 
 #[napi]
-pub fn store_pages(job: u32, pages: Buffer, lengths: Uint32Array) -> Promised<Vec<u8>, Buffer> {
+pub fn store_pages(job: u32, pages: Uint8Array, lengths: Uint32Array) -> Promised<Vec<u8>, Buffer> {
     let (pages, lengths) = (pages.to_vec(), lengths.to_vec());
-    promise(Buffer::from, move || ENCODE_JOBS.get(job)?.store_pages(&pages, &lengths))
+    promise(Buffer::from, move || {
+        ENCODE_JOBS.get(job)?.store_pages(&pages, &lengths)
+    })
 }
 
 #[napi]
@@ -506,17 +569,31 @@ pub fn take_sealed(job: u32) -> napi::Result<Vec<SealedPack>> {
         entries: pack.entries.len() as u32,
         kind: pack.kind as u32,
     };
-    call(|| Ok(ENCODE_JOBS.get(job)?.take_sealed()?.into_iter().map(seam).collect()))
+    call(|| {
+        Ok(ENCODE_JOBS
+            .get(job)?
+            .take_sealed()?
+            .into_iter()
+            .map(seam)
+            .collect())
+    })
 }
 
 #[napi]
-pub fn write_segments(job: u32, ids: Vec<String>) -> Promised<Vec<index::SegmentFile>, Vec<SegmentFile>> {
-    promise(segment_files, move || ENCODE_JOBS.get(job)?.write_segments(&self::ids(&ids)?))
+pub fn write_segments(
+    job: u32,
+    ids: Vec<String>,
+) -> Promised<Vec<index::SegmentFile>, Vec<SegmentFile>> {
+    promise(segment_files, move || {
+        ENCODE_JOBS.get(job)?.write_segments(&self::ids(&ids)?)
+    })
 }
 
 #[napi]
 pub fn adopt_segments(job: u32, paths: Vec<String>) -> Promised<()> {
-    promise(nothing, move || ENCODE_JOBS.get(job)?.adopt_segments(&self::paths(paths)))
+    promise(nothing, move || {
+        ENCODE_JOBS.get(job)?.adopt_segments(&self::paths(paths))
+    })
 }
 
 #[napi]
@@ -562,7 +639,9 @@ pub struct DecodeJobOptions {
 #[napi]
 pub fn open_decode_job(options: DecodeJobOptions) -> napi::Result<u32> {
     call(|| {
-        let target = DEVICES.get_optional(options.target)?.map(|device| device as Arc<dyn transfer::WriteAt>);
+        let target = DEVICES
+            .get_optional(options.target)?
+            .map(|device| device as Arc<dyn transfer::WriteAt>);
         let index = INDEXES.get(options.index)?;
         let options = DecodeOptions {
             geometry: geometry(options.volume_bytes, options.chunk_bytes)?,
@@ -580,9 +659,9 @@ pub fn open_decode_job(options: DecodeJobOptions) -> napi::Result<u32> {
 
 #[napi(object)]
 pub struct ExtractPlan {
-    pub rows: Buffer,
+    pub rows: Uint8Array,
     pub batches: Uint32Array,
-    pub missing: Buffer,
+    pub missing: Uint8Array,
 }
 
 /// A plan as bytes, made on the thread that planned.
@@ -595,7 +674,7 @@ pub struct PlanBytes {
 #[napi]
 pub fn plan_extract(
     job: u32,
-    slots: Buffer,
+    slots: Uint8Array,
     #[napi(ts_arg_type = "'pack' | 'slot'")] order: String,
     batch_bytes: f64,
 ) -> Promised<PlanBytes, ExtractPlan> {
@@ -615,8 +694,14 @@ pub fn plan_extract(
         let batch_bytes = whole(batch_bytes, "batchBytes")?;
         let plan = extract_plan::plan_extract(&*DECODE_JOBS.get(job)?, &slots, order, batch_bytes)?;
         let mut missing = Vec::with_capacity(plan.missing.len() * batch::SLOT_ROW_BYTES);
-        plan.missing.iter().for_each(|row| row.append_to(&mut missing));
-        Ok(PlanBytes { rows: row_bytes(&plan.rows), bounds: plan.bounds, missing })
+        plan.missing
+            .iter()
+            .for_each(|row| row.append_to(&mut missing));
+        Ok(PlanBytes {
+            rows: row_bytes(&plan.rows),
+            bounds: plan.bounds,
+            missing,
+        })
     })
 }
 
@@ -628,11 +713,13 @@ fn row_bytes(rows: &[batch::ExtractRow]) -> Vec<u8> {
 
 #[napi(object)]
 pub struct Extracted {
-    pub damaged: Buffer,
+    pub damaged: Uint8Array,
 }
 
 fn extracted(damaged: Vec<u8>) -> Extracted {
-    Extracted { damaged: damaged.into() }
+    Extracted {
+        damaged: damaged.into(),
+    }
 }
 
 fn extract_bytes(job: u32, rows: &[u8]) -> Result<Vec<u8>> {
@@ -642,18 +729,18 @@ fn extract_bytes(job: u32, rows: &[u8]) -> Result<Vec<u8>> {
 
 /// Blocks the thread that calls it: for workers only.
 #[napi]
-pub fn extract(job: u32, rows: Buffer) -> napi::Result<Extracted> {
+pub fn extract(job: u32, rows: Uint8Array) -> napi::Result<Extracted> {
     call(|| Ok(extracted(extract_bytes(job, &rows)?)))
 }
 
 #[napi]
-pub fn extract_async(job: u32, rows: Buffer) -> Promised<Vec<u8>, Extracted> {
+pub fn extract_async(job: u32, rows: Uint8Array) -> Promised<Vec<u8>, Extracted> {
     let rows = rows.to_vec();
     promise(extracted, move || extract_bytes(job, &rows))
 }
 
 #[napi]
-pub fn emit(job: u32, rows: Buffer, offset: f64, length: f64, fd: i32) -> Promised<()> {
+pub fn emit(job: u32, rows: Uint8Array, offset: f64, length: f64, fd: i32) -> Promised<()> {
     let rows = rows.to_vec();
     promise(nothing, move || {
         let job = DECODE_JOBS.get(job)?;

@@ -94,6 +94,7 @@ impl TempFile {
             .read(true)
             .write(true)
             .create_new(true)
+            .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(&path)
             .map_err(|cause| MoveError::backend(&path, cause))?;

@@ -6,8 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::device::{DirectFile, open_object};
+use crate::device::open_object;
 use crate::digest::{self, Digest};
+use crate::direct_file::DirectFile;
 use crate::error::{MoveError, Result};
 use crate::waiting::lock;
 
@@ -22,7 +23,11 @@ pub struct PackFolder {
 
 impl PackFolder {
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), whole: RwLock::default(), open: Mutex::default() }
+        Self {
+            root: root.into(),
+            whole: RwLock::default(),
+            open: Mutex::default(),
+        }
     }
 
     /// Where a pack is or would be: two levels of folders by the first bytes of its id.
@@ -35,7 +40,11 @@ impl PackFolder {
     ///
     /// Only a clear "no" is a no: what cannot be looked at is an error, not a missing pack.
     pub fn is_whole(&self, id: &Digest, bytes: u64) -> Result<bool> {
-        let known = self.whole.read().ok().and_then(|whole| whole.get(id).copied());
+        let known = self
+            .whole
+            .read()
+            .ok()
+            .and_then(|whole| whole.get(id).copied());
         if let Some(is_whole) = known {
             return Ok(is_whole);
         }
@@ -77,7 +86,14 @@ pub fn is_damage(error: &MoveError) -> bool {
         // The medium's own words for "these bytes are lost".
         MoveError::BackendFailed { cause, .. } => matches!(
             cause.raw_os_error(),
-            Some(libc::EIO | libc::ENODATA | libc::EILSEQ | libc::EUCLEAN | libc::EREMOTEIO | libc::ELOOP)
+            Some(
+                libc::EIO
+                    | libc::ENODATA
+                    | libc::EILSEQ
+                    | libc::EUCLEAN
+                    | libc::EREMOTEIO
+                    | libc::ELOOP
+            )
         ),
         _ => false,
     }
@@ -85,7 +101,10 @@ pub fn is_damage(error: &MoveError) -> bool {
 
 /// The id in the name of an object's file; ARGUMENT_INVALID where there is none.
 pub fn id_in_name(path: &Path) -> Result<Digest> {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     digest::parse_hex(name)
 }
 
@@ -102,7 +121,11 @@ mod tests {
         fs::create_dir_all(packs.path(&there).parent().unwrap()).unwrap();
         fs::write(packs.path(&there), [0; 100]).unwrap();
         assert!(packs.is_whole(&there, 100).unwrap());
-        assert!(!PackFolder::new(folder.path()).is_whole(&there, 101).unwrap());
+        assert!(
+            !PackFolder::new(folder.path())
+                .is_whole(&there, 101)
+                .unwrap()
+        );
         assert!(!packs.is_whole(&gone, 100).unwrap());
         assert_eq!(packs.open(&gone).err().unwrap().code(), "OBJECT_NOT_FOUND");
         assert!(packs.open(&there).is_ok());
@@ -114,7 +137,10 @@ mod tests {
         let file = folder.path().join("packs");
         fs::write(&file, "not a folder").unwrap();
         let error = PackFolder::new(&file).is_whole(&[1; 32], 100).unwrap_err();
-        assert_eq!((error.code(), error.os()), ("BACKEND_FAILED", Some("ENOTDIR")));
+        assert_eq!(
+            (error.code(), error.os()),
+            ("BACKEND_FAILED", Some("ENOTDIR"))
+        );
     }
 
     #[test]

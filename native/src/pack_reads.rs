@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
 use crate::batch::ExtractRow;
 use crate::codec::Decoder;
 use crate::decode_job::DecodeJob;
-use crate::device::{ALIGNMENT, AlignedBuf};
 use crate::digest;
 use crate::error::{MoveError, Result};
 use crate::extract_plan::other_places;
@@ -29,7 +29,10 @@ pub struct PackRead {
 
 /// Where `row`'s stored bytes are: first byte, and first byte behind them.
 fn extent(row: &ExtractRow) -> (u64, u64) {
-    (u64::from(row.offset), u64::from(row.offset) + u64::from(row.stored))
+    (
+        u64::from(row.offset),
+        u64::from(row.offset) + u64::from(row.stored),
+    )
 }
 
 /// Joins rows that follow each other in one pack into reads of at most `bytes_max`, in the order of the rows.
@@ -40,8 +43,12 @@ pub fn plan_reads(rows: &[ExtractRow], bytes_max: usize) -> Vec<PackRead> {
     for (at, row) in rows.iter().enumerate() {
         let (first, end) = extent(row);
         if let Some(read) = reads.last_mut() {
-            let bytes = end.max(last_end).next_multiple_of(alignment).saturating_sub(read.start) as usize;
-            let follows = row.pack == read.pack && first >= read.start && first <= last_end + GAP_BYTES_MAX;
+            let bytes = end
+                .max(last_end)
+                .next_multiple_of(alignment)
+                .saturating_sub(read.start) as usize;
+            let follows =
+                row.pack == read.pack && first >= read.start && first <= last_end + GAP_BYTES_MAX;
             if follows && bytes <= bytes_max {
                 read.bytes = bytes;
                 read.rows.end = at + 1;
@@ -51,7 +58,12 @@ pub fn plan_reads(rows: &[ExtractRow], bytes_max: usize) -> Vec<PackRead> {
         }
         let start = first - first % alignment;
         let bytes = (end.next_multiple_of(alignment) - start) as usize;
-        reads.push(PackRead { pack: row.pack, start, bytes, rows: at..at + 1 });
+        reads.push(PackRead {
+            pack: row.pack,
+            start,
+            bytes,
+            rows: at..at + 1,
+        });
         last_end = end;
     }
     reads
@@ -63,17 +75,32 @@ pub fn check_rows(job: &DecodeJob, rows: &[ExtractRow]) -> Result<()> {
     for row in rows {
         job.options.geometry.check_slot(row.slot)?;
         job.pack(row.pack)?;
-        if row.stored == 0 || row.stored > row.plain || row.plain as usize > job.options.geometry.chunk_bytes() {
-            return Err(MoveError::argument(format!("the row of slot {} has no lengths of an entry", row.slot)));
+        if row.stored == 0
+            || row.stored > row.plain
+            || row.plain as usize > job.options.geometry.chunk_bytes()
+        {
+            return Err(MoveError::argument(format!(
+                "the row of slot {} has no lengths of an entry",
+                row.slot
+            )));
         }
     }
     Ok(())
 }
 
-/// Fills `buffer` with a range of a pack. What is wrong with the pack is told, and no reason to end the call.
-pub fn fill(job: &DecodeJob, read: &PackRead, rows: &[ExtractRow], buffer: &mut AlignedBuf) -> Result<Result<()>> {
-    let plain: usize = rows.iter().map(|row| row.plain as usize).sum();
-    job.throttle.take(plain, &job.cancel, &job.counters.rate_wait_ns)?;
+/// Fills `buffer` with a range of a pack, of whose plain bytes the limit is. What is wrong with the pack is told, and no reason to end the call.
+pub fn fill(
+    job: &DecodeJob,
+    read: &PackRead,
+    rows: &[ExtractRow],
+    buffer: &mut AlignedBuf,
+) -> Result<Result<()>> {
+    let plain: usize = rows[read.rows.clone()]
+        .iter()
+        .map(|row| row.plain as usize)
+        .sum();
+    job.throttle
+        .take(plain, &job.cancel, &job.counters.rate_wait_ns)?;
     match fill_range(job, read, buffer) {
         Err(error) if !is_damage(&error) => Err(error),
         outcome => Ok(outcome),
@@ -89,8 +116,11 @@ fn fill_range(job: &DecodeJob, read: &PackRead, buffer: &mut AlignedBuf) -> Resu
     }
     buffer.set_len(read.bytes);
     let file = job.packs.open(&pack.id)?;
-    read_run(&*file, read.start, buffer, read.bytes).map_err(|failure: ReadFailure| failure.of_pack(&path))?;
-    job.counters.bytes_read_stored.fetch_add(read.bytes as u64, Ordering::Relaxed);
+    read_run(&*file, read.start, buffer, read.bytes)
+        .map_err(|failure: ReadFailure| failure.of_pack(&path))?;
+    job.counters
+        .bytes_read_stored
+        .fetch_add(read.bytes as u64, Ordering::Relaxed);
     Ok(())
 }
 
@@ -138,12 +168,22 @@ fn stored_range(read: &PackRead, row: &ExtractRow) -> Range<usize> {
 }
 
 /// Reads an entry by itself, in a buffer beyond the job's bound, which damage may cost.
-fn decode_alone(job: &DecodeJob, row: &ExtractRow, decoder: &mut Decoder, plain: &mut [u8]) -> Result<()> {
+fn decode_alone(
+    job: &DecodeJob,
+    row: &ExtractRow,
+    decoder: &mut Decoder,
+    plain: &mut [u8],
+) -> Result<()> {
     job.cancel.check()?;
     let reads = plan_reads(std::slice::from_ref(row), usize::MAX);
-    let [read] = reads.as_slice() else { return Err(MoveError::internal("one row is one read")) };
+    let [read] = reads.as_slice() else {
+        return Err(MoveError::internal("one row is one read"));
+    };
     if row.stored as usize > job.options.geometry.chunk_bytes() {
-        return Err(MoveError::pack(u64::from(row.offset), "an entry is longer than a chunk"));
+        return Err(MoveError::pack(
+            u64::from(row.offset),
+            "an entry is longer than a chunk",
+        ));
     }
     let mut buffer = AlignedBuf::with_capacity(read.bytes);
     fill_range(job, read, &mut buffer)?;
@@ -159,13 +199,19 @@ fn decode_stored(
     plain: &mut [u8],
 ) -> Result<()> {
     if plain.len() != row.plain as usize {
-        return Err(MoveError::codec(format!("{} bytes do not fit a slot of {}", row.plain, plain.len())));
+        return Err(MoveError::codec(format!(
+            "{} bytes do not fit a slot of {}",
+            row.plain,
+            plain.len()
+        )));
     }
     decoder.decode(row.codec, stored, plain)?;
     if digest::of_chunk(plain) != row.digest {
         return Err(MoveError::codec("the decoded bytes have another digest"));
     }
-    job.counters.bytes_decoded.fetch_add(plain.len() as u64, Ordering::Relaxed);
+    job.counters
+        .bytes_decoded
+        .fetch_add(plain.len() as u64, Ordering::Relaxed);
     Ok(())
 }
 
@@ -176,10 +222,21 @@ fn chunk_error(job: &DecodeJob, row: &ExtractRow, error: MoveError) -> MoveError
         return error;
     }
     let path = job.pack(row.pack).ok().map(|pack| job.packs.path(&pack.id));
-    let name = path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
-    let message = format!("slot {}, {} bytes at {} of pack {name}: {error}", row.slot, row.stored, row.offset);
+    let name = path
+        .as_ref()
+        .map(|path| path.display().to_string())
+        .unwrap_or_default();
+    let message = format!(
+        "slot {}, {} bytes at {} of pack {name}: {error}",
+        row.slot, row.stored, row.offset
+    );
     let offset = Some(job.options.geometry.offset(row.slot));
-    MoveError::ChunkCorrupt { digest: row.digest, offset, path, message }
+    MoveError::ChunkCorrupt {
+        digest: row.digest,
+        offset,
+        path,
+        message,
+    }
 }
 
 #[cfg(test)]
@@ -188,20 +245,40 @@ mod tests {
     use crate::codec::Codec;
 
     fn row(pack: u32, offset: u32, stored: u32) -> ExtractRow {
-        ExtractRow { slot: 0, digest: [0; 32], pack, offset, stored, plain: stored, codec: Codec::None }
+        ExtractRow {
+            slot: 0,
+            digest: [0; 32],
+            pack,
+            offset,
+            stored,
+            plain: stored,
+            codec: Codec::None,
+        }
     }
 
     fn reads(rows: &[(u32, u32, u32)]) -> Vec<(u32, u64, usize, Range<usize>)> {
-        let rows: Vec<_> = rows.iter().map(|&(pack, offset, stored)| row(pack, offset, stored)).collect();
-        plan_reads(&rows, 1 << 20).into_iter().map(|read| (read.pack, read.start, read.bytes, read.rows)).collect()
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|&(pack, offset, stored)| row(pack, offset, stored))
+            .collect();
+        plan_reads(&rows, 1 << 20)
+            .into_iter()
+            .map(|read| (read.pack, read.start, read.bytes, read.rows))
+            .collect()
     }
 
     #[test]
     fn near_entries_are_read_in_one_go() {
         assert_eq!(reads(&[]), []);
         assert_eq!(reads(&[(0, 192, 100)]), [(0, 0, 4096, 0..1)]);
-        assert_eq!(reads(&[(0, 192, 100), (0, 356, 5000), (0, 356, 5000)]), [(0, 0, 8192, 0..3)]);
-        assert_eq!(reads(&[(0, 4095, 2), (1, 4095, 2)]), [(0, 0, 8192, 0..1), (1, 0, 8192, 1..2)]);
+        assert_eq!(
+            reads(&[(0, 192, 100), (0, 356, 5000), (0, 356, 5000)]),
+            [(0, 0, 8192, 0..3)]
+        );
+        assert_eq!(
+            reads(&[(0, 4095, 2), (1, 4095, 2)]),
+            [(0, 0, 8192, 0..1), (1, 0, 8192, 1..2)]
+        );
     }
 
     #[test]
@@ -209,8 +286,14 @@ mod tests {
         let far = 100 + GAP_BYTES_MAX as u32;
         assert_eq!(reads(&[(0, 0, 100), (0, far, 1)]).len(), 1);
         assert_eq!(reads(&[(0, 0, 100), (0, far + 1, 1)]).len(), 2);
-        assert_eq!(reads(&[(0, 8192, 1), (0, 0, 1)]), [(0, 8192, 4096, 0..1), (0, 0, 4096, 1..2)]);
+        assert_eq!(
+            reads(&[(0, 8192, 1), (0, 0, 1)]),
+            [(0, 8192, 4096, 0..1), (0, 0, 4096, 1..2)]
+        );
         let half = 1 << 19;
-        assert_eq!(reads(&[(0, 0, half), (0, half, half), (0, 2 * half, 1)]).len(), 2);
+        assert_eq!(
+            reads(&[(0, 0, half), (0, half, half), (0, 2 * half, 1)]).len(),
+            2
+        );
     }
 }

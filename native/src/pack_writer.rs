@@ -13,8 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use crate::device::{self, AlignedBuf, DirectFile};
+use crate::aligned_buf::AlignedBuf;
+use crate::device;
 use crate::digest::Digest;
+use crate::direct_file::DirectFile;
 use crate::error::{MoveError, Result};
 use crate::pack::{Entry, EntryKind, PackBuilder, REPOSITORY_ID_BYTES, SALT_BYTES, SealedPack};
 use crate::transfer::write_run;
@@ -43,8 +45,13 @@ pub struct WrittenPack {
 
 /// Where sealed packs go; tests have one that fails.
 pub trait TempFiles: Send + Sync {
-    /// Makes a new file of these bytes, durable when this returns. The caller removes what a failure left.
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()>;
+    /// Makes a new file, never over another.
+    fn create(&self, path: &Path) -> io::Result<DirectFile>;
+
+    fn write(&self, file: &DirectFile, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the file durable and closes it.
+    fn sync(&self, file: DirectFile) -> io::Result<()>;
 
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
@@ -92,8 +99,15 @@ struct OpenPack {
 
 impl PackSpool {
     /// Starts the writer threads; they end with `close`.
-    pub fn start(options: SpoolOptions, files: Box<dyn TempFiles>, cancel: Arc<Cancel>) -> Result<Self> {
-        assert!(options.buffers_max > 0 && options.writers > 0, "a spool needs a buffer and a writer");
+    pub fn start(
+        options: SpoolOptions,
+        files: Box<dyn TempFiles>,
+        cancel: Arc<Cancel>,
+    ) -> Result<Self> {
+        assert!(
+            options.buffers_max > 0 && options.writers > 0,
+            "a spool needs a buffer and a writer"
+        );
         let writers = options.writers;
         let shared = Arc::new(Shared {
             options,
@@ -103,14 +117,19 @@ impl PackSpool {
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let spool = Self { shared, threads: Mutex::default() };
+        let spool = Self {
+            shared,
+            threads: Mutex::default(),
+        };
         for _ in 0..writers {
             let shared = spool.shared.clone();
             let thread = thread::Builder::new()
                 .name("mover-write".to_owned())
                 .spawn(move || shared.write_packs())
                 // The drop of `spool` ends those that did start.
-                .map_err(|error| MoveError::internal(format!("cannot start a writer thread: {error}")))?;
+                .map_err(|error| {
+                    MoveError::internal(format!("cannot start a writer thread: {error}"))
+                })?;
             lock(&spool.threads).push(thread);
         }
         Ok(spool)
@@ -118,6 +137,11 @@ impl PackSpool {
 
     pub fn counters(&self) -> &SpoolCounters {
         &self.shared.counters
+    }
+
+    /// Bytes of the buffers made so far.
+    pub fn bytes_made(&self) -> usize {
+        lock(&self.shared.state).buffers_made * self.shared.options.pack_bytes
     }
 
     /// Fails with what made the job fail, or with CANCELLED.
@@ -136,10 +160,15 @@ impl PackSpool {
         let mut state = lock(&self.shared.state);
         loop {
             self.shared.check(&state)?;
-            if let Some(at) = state.open.iter().position(|open| open.kind == kind) {
-                let open = state.open.swap_remove(at);
+            // The one put back last is most likely this call's own, which keeps neighbours together.
+            if let Some(at) = state.open.iter().rposition(|open| open.kind == kind) {
+                let open = state.open.remove(at);
                 if open.builder.has_room(plain_bytes) {
-                    return Ok(Filling { spool: self, kind, builder: Some(open.builder) });
+                    return Ok(Filling {
+                        spool: self,
+                        kind,
+                        builder: Some(open.builder),
+                    });
                 }
                 self.shared.enqueue(&mut state, open.builder);
                 continue;
@@ -147,14 +176,20 @@ impl PackSpool {
             if let Some(buffer) = self.shared.free_buffer(&mut state) {
                 drop(state);
                 let builder = self.shared.begin_pack(kind, buffer)?;
-                return Ok(Filling { spool: self, kind, builder: Some(builder) });
+                return Ok(Filling {
+                    spool: self,
+                    kind,
+                    builder: Some(builder),
+                });
             }
             // The last buffer may sit idle in a pack of the other kind.
             if let Some(idle) = state.open.pop() {
                 self.shared.enqueue(&mut state, idle.builder);
                 continue;
             }
-            state = timed(&self.shared.counters.waited_ns, || wait(&self.shared.changed, state));
+            state = timed(&self.shared.counters.waited_ns, || {
+                wait(&self.shared.changed, state)
+            });
         }
     }
 
@@ -240,8 +275,15 @@ impl Shared {
 
     fn begin_pack(&self, kind: EntryKind, buffer: AlignedBuf) -> Result<PackBuilder> {
         let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt).map_err(|error| MoveError::internal(format!("no random numbers: {error}")))?;
-        Ok(PackBuilder::new(kind, self.options.repository_id, salt, self.options.pack_bytes, buffer))
+        getrandom::fill(&mut salt)
+            .map_err(|error| MoveError::internal(format!("no random numbers: {error}")))?;
+        Ok(PackBuilder::new(
+            kind,
+            self.options.repository_id,
+            salt,
+            self.options.pack_bytes,
+            buffer,
+        ))
     }
 
     fn enqueue(&self, state: &mut State, builder: PackBuilder) {
@@ -258,10 +300,7 @@ impl Shared {
             let mut state = lock(&self.state);
             state.writing -= 1;
             match outcome {
-                Ok((pack, buffer)) => {
-                    state.sealed.push(pack);
-                    state.free.push(buffer);
-                }
+                Ok(pack) => state.sealed.push(pack),
                 Err(error) => state.poison(error),
             }
             drop(state);
@@ -287,21 +326,48 @@ impl Shared {
     }
 
     fn wait_for_work<'a>(&'a self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.changed
+            .wait(state)
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write_pack(&self, builder: PackBuilder) -> Result<(WrittenPack, AlignedBuf)> {
-        let SealedPack { id, kind, buffer, entries } = builder.seal();
-        let path = self.temp_path();
-        if let Err(error) = self.files.write(&path, &buffer) {
-            // What is left of it must not be taken for a pack; it may not be there at all.
+    fn write_pack(&self, builder: PackBuilder) -> Result<WrittenPack> {
+        let SealedPack {
+            id,
+            kind,
+            buffer,
+            entries,
+        } = builder.seal();
+        let (path, bytes) = (self.temp_path(), buffer.len() as u64);
+        let file = self
+            .files
+            .create(&path)
+            .map_err(|error| write_error(&path, error))?;
+        let written = self.files.write(&file, &buffer);
+        // The next pack is filled while this one becomes durable: should that fail, the job is over, and
+        // nobody writes the pack again (B15).
+        self.give_back(buffer);
+        if let Err(error) = written.and_then(|()| self.files.sync(file)) {
+            // What is left must not be taken for a pack. It is ours: a file in the way stays where it is.
             let _ = self.files.remove(&path);
             return Err(write_error(&path, error));
         }
-        let bytes = buffer.len() as u64;
         self.counters.packs_written.fetch_add(1, Ordering::Relaxed);
-        self.counters.pack_bytes_written.fetch_add(bytes, Ordering::Relaxed);
-        Ok((WrittenPack { id, path, bytes, kind, entries: entries.into() }, buffer))
+        self.counters
+            .pack_bytes_written
+            .fetch_add(bytes, Ordering::Relaxed);
+        Ok(WrittenPack {
+            id,
+            path,
+            bytes,
+            kind,
+            entries: entries.into(),
+        })
+    }
+
+    fn give_back(&self, buffer: AlignedBuf) {
+        lock(&self.state).free.push(buffer);
+        self.changed.notify_all();
     }
 
     /// Several jobs of a process may write under one session's prefix.
@@ -314,9 +380,16 @@ impl Shared {
 
 /// A missing folder is not a missing object, and a file in the way not an object that exists.
 fn write_error(path: &Path, cause: io::Error) -> MoveError {
-    match MoveError::backend(path, io::Error::from_raw_os_error(cause.raw_os_error().unwrap_or(libc::EIO))) {
+    match MoveError::backend(
+        path,
+        io::Error::from_raw_os_error(cause.raw_os_error().unwrap_or(libc::EIO)),
+    ) {
         full @ MoveError::BackendFull { .. } => full,
-        _ => MoveError::BackendFailed { path: path.to_owned(), offset: None, cause: Arc::new(cause) },
+        _ => MoveError::BackendFailed {
+            path: path.to_owned(),
+            offset: None,
+            cause: Arc::new(cause),
+        },
     }
 }
 
@@ -331,29 +404,42 @@ pub struct Filling<'a> {
 impl Filling<'_> {
     /// Whether a chunk of this many plain bytes fits.
     pub fn has_room(&self, plain_bytes: usize) -> bool {
-        self.builder.as_ref().is_some_and(|builder| builder.has_room(plain_bytes))
+        self.builder
+            .as_ref()
+            .is_some_and(|builder| builder.has_room(plain_bytes))
     }
 
     pub fn builder(&mut self) -> Result<&mut PackBuilder> {
-        self.builder.as_mut().ok_or_else(|| MoveError::internal("a sealed pack was filled"))
+        self.builder
+            .as_mut()
+            .ok_or_else(|| MoveError::internal("a sealed pack was filled"))
     }
 
     /// Hands the pack to the writers.
     pub fn seal(mut self) {
         if let Some(builder) = self.builder.take() {
-            self.spool.shared.enqueue(&mut lock(&self.spool.shared.state), builder);
+            self.spool
+                .shared
+                .enqueue(&mut lock(&self.spool.shared.state), builder);
         }
     }
 }
 
 impl Drop for Filling<'_> {
     fn drop(&mut self) {
-        let Some(builder) = self.builder.take() else { return };
+        let Some(builder) = self.builder.take() else {
+            return;
+        };
         let mut state = lock(&self.spool.shared.state);
         if thread::panicking() {
-            state.poison(MoveError::internal("a computing thread panicked over an open pack"));
+            state.poison(MoveError::internal(
+                "a computing thread panicked over an open pack",
+            ));
         } else if !state.is_closing {
-            state.open.push(OpenPack { kind: self.kind, builder });
+            state.open.push(OpenPack {
+                kind: self.kind,
+                builder,
+            });
         }
         drop(state);
         self.spool.shared.changed.notify_all();
@@ -364,11 +450,21 @@ impl Drop for Filling<'_> {
 pub struct DiskFiles;
 
 impl TempFiles for DiskFiles {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn create(&self, path: &Path) -> io::Result<DirectFile> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true).custom_flags(libc::O_NOFOLLOW);
-        let file = DirectFile::new(options.open(path)?);
-        write_run(&file, 0, bytes).map_err(|failure| failure.cause)?;
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW);
+        options.open(path).map(DirectFile::new)
+    }
+
+    fn write(&self, file: &DirectFile, bytes: &[u8]) -> io::Result<()> {
+        write_run(file, 0, bytes).map_err(|failure| failure.cause)
+    }
+
+    fn sync(&self, file: DirectFile) -> io::Result<()> {
         file.file().sync_data()?;
         device::close(file.into_file())
     }
@@ -392,7 +488,11 @@ mod tests {
     const PACK: usize = 1 << 20;
     const CHUNK: usize = 64 << 10;
 
-    fn spool(folder: &Folder, buffers_max: usize, files: Box<dyn TempFiles>) -> (PackSpool, Arc<Cancel>) {
+    fn spool(
+        folder: &Folder,
+        buffers_max: usize,
+        files: Box<dyn TempFiles>,
+    ) -> (PackSpool, Arc<Cancel>) {
         let options = SpoolOptions {
             repository_id: [1; REPOSITORY_ID_BYTES],
             temp_prefix: folder.prefix(),
@@ -401,16 +501,20 @@ mod tests {
             writers: 2,
         };
         let cancel = Arc::new(Cancel::default());
-        (PackSpool::start(options, files, cancel.clone()).unwrap(), cancel)
+        (
+            PackSpool::start(options, files, cancel.clone()).unwrap(),
+            cancel,
+        )
     }
 
-    /// Puts noise into packs until `chunks` chunks are in.
+    /// Puts `chunks` chunks of noise into packs.
     fn put(spool: &PackSpool, kind: EntryKind, chunks: usize) -> Result<()> {
-        let (mut encoder, mut seeded) = (Encoder::new(Codec::None, 0).unwrap(), Seeded::new(chunks as u64));
-        for _ in 0..chunks {
-            let plain = seeded.bytes(CHUNK, false);
+        let mut encoder = Encoder::new(Codec::None, 0).unwrap();
+        let plain = Seeded::new(1).bytes(CHUNK, false);
+        for number in 0..chunks {
             let mut pack = spool.open(kind, plain.len())?;
-            pack.builder()?.push(digest::of_chunk(&plain), &plain, &mut encoder)?;
+            pack.builder()?
+                .push([number as u8; 32], &plain, &mut encoder)?;
         }
         Ok(())
     }
@@ -423,15 +527,30 @@ mod tests {
         put(&spool, EntryKind::Page, 1).unwrap();
         spool.flush().unwrap();
         let packs = spool.take_sealed().unwrap();
-        assert_eq!(packs.iter().map(|pack| pack.entries.len()).sum::<usize>(), 41);
-        assert_eq!(packs.iter().filter(|pack| pack.kind == EntryKind::Page).count(), 1);
+        assert_eq!(
+            packs.iter().map(|pack| pack.entries.len()).sum::<usize>(),
+            41
+        );
+        assert_eq!(
+            packs
+                .iter()
+                .filter(|pack| pack.kind == EntryKind::Page)
+                .count(),
+            1
+        );
         for pack in &packs {
             let bytes = fs::read(&pack.path).unwrap();
-            assert_eq!((bytes.len() as u64, digest::of_object(&bytes)), (pack.bytes, pack.id));
+            assert_eq!(
+                (bytes.len() as u64, digest::of_object(&bytes)),
+                (pack.bytes, pack.id)
+            );
             assert!(bytes.len() <= PACK && bytes.len().is_multiple_of(4096));
         }
         assert!(spool.take_sealed().unwrap().is_empty());
-        assert_eq!(spool.counters().packs_written.load(Ordering::Relaxed), packs.len() as u64);
+        assert_eq!(
+            spool.counters().packs_written.load(Ordering::Relaxed),
+            packs.len() as u64
+        );
     }
 
     #[test]
@@ -450,7 +569,7 @@ mod tests {
     #[test]
     fn buffers_are_never_more_than_the_bound_though_writing_is_slow() {
         let folder = Folder::new();
-        let (spool, _) = spool(&folder, 3, Box::new(SlowFiles(Duration::from_millis(20))));
+        let (spool, _) = spool(&folder, 3, Box::new(SlowFiles(Duration::from_millis(100))));
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| put(&spool, EntryKind::Chunk, 30).unwrap());
@@ -464,16 +583,71 @@ mod tests {
     /// B22: a full repository was once reported as a failed source. B15: a failed sync stays failed.
     #[test]
     fn a_failed_write_fails_every_later_call_with_its_own_code() {
-        for (error, code) in [(libc::ENOSPC, "BACKEND_FULL"), (libc::EDQUOT, "BACKEND_FULL"), (libc::EIO, "BACKEND_FAILED"), (libc::ENOENT, "BACKEND_FAILED")] {
+        for (error, fails_in_sync, code) in [
+            (libc::ENOSPC, false, "BACKEND_FULL"),
+            (libc::EDQUOT, false, "BACKEND_FULL"),
+            (libc::EIO, false, "BACKEND_FAILED"),
+            (libc::ENOENT, false, "BACKEND_FAILED"),
+            (libc::EIO, true, "BACKEND_FAILED"),
+            (libc::ENOSPC, true, "BACKEND_FULL"),
+        ] {
             let folder = Folder::new();
-            let (spool, _) = spool(&folder, 2, Box::new(FailingFiles { error, at: 1, written: AtomicU64::new(0) }));
-            let outcome = put(&spool, EntryKind::Chunk, 200);
+            let calls = AtomicU64::new(0);
+            let files = Box::new(FailingFiles {
+                error,
+                at: 1,
+                fails_in_sync,
+                calls,
+            });
+            let (spool, _) = spool(&folder, 2, files);
+            let outcome = put(&spool, EntryKind::Chunk, 400);
             assert_eq!(outcome.unwrap_err().code(), code);
             assert_eq!(spool.flush().unwrap_err().code(), code);
             assert_eq!(spool.take_sealed().unwrap_err().code(), code);
             assert_eq!(put(&spool, EntryKind::Page, 1).unwrap_err().code(), code);
             spool.close();
             assert_eq!(folder.file_count(), 0, "nothing of it is left");
+        }
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_an_error_and_stays() {
+        let folder = Folder::new();
+        let (spool, _) = spool(
+            &folder,
+            2,
+            Box::new(TakenNames(folder.path().join("taken"))),
+        );
+        fs::write(folder.path().join("taken"), "somebody else's").unwrap();
+        put(&spool, EntryKind::Chunk, 1).unwrap();
+        let error = spool.flush().unwrap_err();
+        assert_eq!(
+            (error.code(), error.os()),
+            ("BACKEND_FAILED", Some("EEXIST"))
+        );
+        spool.close();
+        let there = fs::read(folder.path().join("taken")).unwrap();
+        assert_eq!(there, b"somebody else's");
+    }
+
+    /// Files that all get a name that is taken.
+    struct TakenNames(PathBuf);
+
+    impl TempFiles for TakenNames {
+        fn create(&self, _: &Path) -> io::Result<DirectFile> {
+            DiskFiles.create(&self.0)
+        }
+
+        fn write(&self, file: &DirectFile, bytes: &[u8]) -> io::Result<()> {
+            DiskFiles.write(file, bytes)
+        }
+
+        fn sync(&self, file: DirectFile) -> io::Result<()> {
+            DiskFiles.sync(file)
+        }
+
+        fn remove(&self, _: &Path) -> io::Result<()> {
+            DiskFiles.remove(&self.0)
         }
     }
 
@@ -492,7 +666,10 @@ mod tests {
         spool.close();
         assert_eq!(folder.file_count(), 1);
         assert!(taken[0].path.exists());
-        assert_eq!(spool.open(EntryKind::Chunk, 1).err().unwrap().code(), "CANCELLED");
+        assert_eq!(
+            spool.open(EntryKind::Chunk, 1).err().unwrap().code(),
+            "CANCELLED"
+        );
     }
 
     #[test]

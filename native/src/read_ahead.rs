@@ -10,10 +10,26 @@ use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use crate::aligned_buf::AlignedBuf;
 use crate::buffer_pool::{BufferPool, Lease};
-use crate::device::AlignedBuf;
 use crate::error::{MoveError, Result};
 use crate::waiting::{Cancel, add_elapsed, contain_panic, lock, wait};
+
+/// The computing end of a call.
+pub trait Consumer<T> {
+    /// Takes the buffer of a number; the numbers come in order.
+    fn consume(&mut self, number: usize, outcome: T, buffer: &AlignedBuf) -> Result<()>;
+
+    /// Lets go of what others may wait for, because this thread is about to wait itself: else two calls of
+    /// a job with few buffers could each hold what the other needs.
+    fn before_wait(&mut self) {}
+}
+
+impl<T, F: FnMut(usize, T, &AlignedBuf) -> Result<()>> Consumer<T> for F {
+    fn consume(&mut self, number: usize, outcome: T, buffer: &AlignedBuf) -> Result<()> {
+        self(number, outcome, buffer)
+    }
+}
 
 /// How the readers of one call run.
 pub struct ReadAhead<'a> {
@@ -25,16 +41,16 @@ pub struct ReadAhead<'a> {
 }
 
 impl ReadAhead<'_> {
-    /// Calls `fill` for 0..count on the readers and `consume` with each result, in order, on this thread.
+    /// Calls `fill` for 0..count on the readers and the consumer with each result, in order, on this thread.
     /// Ends at the first error of either, when all readers have ended.
     pub fn run<T: Send>(
         &self,
         count: usize,
         fill: impl Fn(usize, &mut AlignedBuf) -> Result<T> + Sync,
-        mut consume: impl FnMut(usize, T, &AlignedBuf) -> Result<()>,
+        consumer: &mut impl Consumer<T>,
     ) -> Result<()> {
         if count <= 1 || self.threads == 0 {
-            return self.run_inline(count, fill, consume);
+            return self.run_inline(count, fill, consumer);
         }
         let line = Line::new(count, (self.threads + 2).min(self.pool.buffers_max()));
         thread::scope(|scope| {
@@ -44,11 +60,13 @@ impl ReadAhead<'_> {
                 let reader = thread::Builder::new().name("mover-read".to_owned());
                 reader
                     .spawn_scoped(scope, || self.read(&line, &fill))
-                    .map_err(|error| MoveError::internal(format!("cannot start a reader thread: {error}")))?;
+                    .map_err(|error| {
+                        MoveError::internal(format!("cannot start a reader thread: {error}"))
+                    })?;
             }
             for number in 0..count {
-                let (outcome, buffer) = self.next(&line, number)?;
-                consume(number, outcome?, &buffer)?;
+                let (outcome, buffer) = self.next(&line, number, || consumer.before_wait())?;
+                consumer.consume(number, outcome?, &buffer)?;
             }
             Ok(())
         })
@@ -58,43 +76,67 @@ impl ReadAhead<'_> {
         &self,
         count: usize,
         fill: impl Fn(usize, &mut AlignedBuf) -> Result<T>,
-        mut consume: impl FnMut(usize, T, &AlignedBuf) -> Result<()>,
+        consumer: &mut impl Consumer<T>,
     ) -> Result<()> {
         for number in 0..count {
+            consumer.before_wait();
             let mut buffer = self.pool.take(|| self.cancel.check())?;
             let started = Instant::now();
             let outcome = fill(number, &mut buffer)?;
             add_elapsed(self.waited_ns, started);
-            consume(number, outcome, &buffer)?;
+            consumer.consume(number, outcome, &buffer)?;
         }
         Ok(())
     }
 
-    fn read<'a, T>(&'a self, line: &Line<'a, T>, fill: impl Fn(usize, &mut AlignedBuf) -> Result<T>) {
-        let go_on = || if line.is_stopped.load(Ordering::Relaxed) { Err(MoveError::Cancelled) } else { self.cancel.check() };
+    fn read<'a, T>(
+        &'a self,
+        line: &Line<'a, T>,
+        fill: impl Fn(usize, &mut AlignedBuf) -> Result<T>,
+    ) {
+        let go_on = || {
+            if line.is_stopped.load(Ordering::Relaxed) {
+                Err(MoveError::Cancelled)
+            } else {
+                self.cancel.check()
+            }
+        };
         while line.reserve(go_on) {
-            let Ok(mut buffer) = self.pool.take(go_on) else { return };
+            let Ok(mut buffer) = self.pool.take(go_on) else {
+                return;
+            };
             let Some(number) = line.claim() else { return };
             let outcome = contain_panic(|| fill(number, &mut buffer));
             line.deliver(number, outcome, buffer);
         }
     }
 
-    fn next<'a, T>(&'a self, line: &Line<'a, T>, number: usize) -> Result<Filled<'a, T>> {
+    fn next<'a, T>(
+        &'a self,
+        line: &Line<'a, T>,
+        number: usize,
+        before_wait: impl FnOnce(),
+    ) -> Result<Filled<'a, T>> {
         self.cancel.check()?;
         let mut state = lock(&line.state);
+        // The buffers before this one have gone back by now.
+        state.consumed = number;
+        line.consumed.notify_one();
         if !state.ready.contains_key(&number) {
+            drop(state);
+            before_wait();
             let started = Instant::now();
+            state = lock(&line.state);
             while !state.ready.contains_key(&number) {
                 self.cancel.check()?;
                 state = wait(&line.delivered, state);
             }
             add_elapsed(self.waited_ns, started);
         }
-        // What was read before this one has been consumed by now.
-        state.consumed = number;
-        line.consumed.notify_one();
-        state.ready.remove(&number).ok_or_else(|| MoveError::internal("a filled buffer was lost"))
+        state
+            .ready
+            .remove(&number)
+            .ok_or_else(|| MoveError::internal("a filled buffer was lost"))
     }
 }
 
@@ -120,7 +162,12 @@ struct LineState<'a, T> {
 
 impl<'a, T> Line<'a, T> {
     fn new(count: usize, depth: usize) -> Self {
-        let state = LineState { reserved: 0, claimed: 0, consumed: 0, ready: HashMap::new() };
+        let state = LineState {
+            reserved: 0,
+            claimed: 0,
+            consumed: 0,
+            ready: HashMap::new(),
+        };
         Self {
             count,
             depth,
@@ -179,24 +226,42 @@ mod tests {
 
     use super::*;
 
-    fn run(pool: &BufferPool, threads: usize, count: usize, fail_at: Option<usize>) -> Result<Vec<u64>> {
+    fn run(
+        pool: &BufferPool,
+        threads: usize,
+        count: usize,
+        fail_at: Option<usize>,
+    ) -> Result<Vec<u64>> {
         let (cancel, waited) = (Cancel::default(), AtomicU64::new(0));
-        let ahead = ReadAhead { pool, cancel: &cancel, threads, waited_ns: &waited };
+        let ahead = ReadAhead {
+            pool,
+            cancel: &cancel,
+            threads,
+            waited_ns: &waited,
+        };
         let mut seen = Vec::new();
         let fill = |number: usize, buffer: &mut AlignedBuf| {
             // Later numbers are ready first.
-            thread::sleep(Duration::from_micros(if number.is_multiple_of(3) { 900 } else { 0 }));
+            thread::sleep(Duration::from_micros(if number.is_multiple_of(3) {
+                900
+            } else {
+                0
+            }));
             if fail_at == Some(number) {
                 return Err(MoveError::argument("told to fail"));
             }
             buffer.extend_from_slice(&(number as u64).to_le_bytes());
             Ok(number)
         };
-        ahead.run(count, fill, |number, outcome, buffer| {
-            assert_eq!(number, outcome);
-            seen.push(u64::from_le_bytes(buffer[..8].try_into().unwrap()));
-            Ok(())
-        })?;
+        ahead.run(
+            count,
+            fill,
+            &mut |number: usize, outcome: usize, buffer: &AlignedBuf| {
+                assert_eq!(number, outcome);
+                seen.push(u64::from_le_bytes(buffer[..8].try_into().unwrap()));
+                Ok(())
+            },
+        )?;
         Ok(seen)
     }
 
@@ -225,7 +290,10 @@ mod tests {
     #[test]
     fn the_first_error_ends_the_call_and_gives_all_buffers_back() {
         let pool = BufferPool::new(4096, 4);
-        assert_eq!(run(&pool, 3, 40, Some(17)).unwrap_err().code(), "ARGUMENT_INVALID");
+        assert_eq!(
+            run(&pool, 3, 40, Some(17)).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
         assert_eq!(run(&pool, 3, 40, None).unwrap().len(), 40);
         let held: Vec<_> = (0..4).map(|_| pool.take(|| Ok(())).unwrap()).collect();
         assert_eq!(held.len(), 4);
@@ -235,9 +303,22 @@ mod tests {
     fn a_panic_in_a_reader_is_an_error_of_the_call() {
         let pool = BufferPool::new(4096, 4);
         let (cancel, waited) = (Cancel::default(), AtomicU64::new(0));
-        let ahead = ReadAhead { pool: &pool, cancel: &cancel, threads: 2, waited_ns: &waited };
-        let fill = |number: usize, _: &mut AlignedBuf| if number == 5 { panic!("reader lost") } else { Ok(()) };
-        let error = ahead.run(9, fill, |_, (), _| Ok(())).unwrap_err();
+        let ahead = ReadAhead {
+            pool: &pool,
+            cancel: &cancel,
+            threads: 2,
+            waited_ns: &waited,
+        };
+        let fill = |number: usize, _: &mut AlignedBuf| {
+            if number == 5 {
+                panic!("reader lost")
+            } else {
+                Ok(())
+            }
+        };
+        let error = ahead
+            .run(9, fill, &mut |_: usize, (): (), _: &AlignedBuf| Ok(()))
+            .unwrap_err();
         assert_eq!(error.code(), "INTERNAL");
     }
 
@@ -245,7 +326,12 @@ mod tests {
     fn a_cancelled_call_ends_though_a_reader_is_slow() {
         let pool = BufferPool::new(4096, 4);
         let (cancel, waited) = (Arc::new(Cancel::default()), AtomicU64::new(0));
-        let ahead = ReadAhead { pool: &pool, cancel: &cancel, threads: 2, waited_ns: &waited };
+        let ahead = ReadAhead {
+            pool: &pool,
+            cancel: &cancel,
+            threads: 2,
+            waited_ns: &waited,
+        };
         let filled = AtomicUsize::new(0);
         let fill = |_: usize, _: &mut AlignedBuf| {
             filled.fetch_add(1, Ordering::Relaxed);
@@ -253,7 +339,9 @@ mod tests {
             cancel.cancel();
             Ok(())
         };
-        let error = ahead.run(1000, fill, |_, (), _| Ok(())).unwrap_err();
+        let error = ahead
+            .run(1000, fill, &mut |_: usize, (): (), _: &AlignedBuf| Ok(()))
+            .unwrap_err();
         assert_eq!(error.code(), "CANCELLED");
         assert!(filled.load(Ordering::Relaxed) < 10);
     }

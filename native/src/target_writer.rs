@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 
+use crate::aligned_buf::ALIGNMENT;
 use crate::buffer_pool::{BufferPool, Lease};
-use crate::device::ALIGNMENT;
 use crate::error::{MoveError, Result};
 use crate::transfer::{WriteAt, WriteFailure, write_run};
 use crate::waiting::{Cancel, contain_panic, lock, timed, wait};
@@ -41,7 +41,12 @@ struct WritePiece {
 
 impl<'a> WriteQueue<'a> {
     pub fn new(pool: &'a BufferPool, cancel: &'a Cancel) -> Self {
-        Self { pool, cancel, state: Mutex::default(), changed: Condvar::new() }
+        Self {
+            pool,
+            cancel,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 
     /// The life of a writer thread: writes until the queue has ended, or something failed.
@@ -55,7 +60,12 @@ impl<'a> WriteQueue<'a> {
         }
     }
 
-    fn write_batch(&self, batch: &WriteBatch<'_>, target: &dyn WriteAt, written: &AtomicU64) -> Result<()> {
+    fn write_batch(
+        &self,
+        batch: &WriteBatch<'_>,
+        target: &dyn WriteAt,
+        written: &AtomicU64,
+    ) -> Result<()> {
         for piece in &batch.pieces {
             self.cancel.check()?;
             let bytes = &batch.buffer[piece.at..piece.at + piece.bytes];
@@ -105,7 +115,10 @@ impl<'a> WriteQueue<'a> {
         match &state.failure {
             Some(failure) => Err(failure.clone()),
             None if state.batches.is_empty() => Ok(()),
-            None => self.cancel.check().and_then(|()| Err(MoveError::internal("writers left bytes unwritten"))),
+            None => self
+                .cancel
+                .check()
+                .and_then(|()| Err(MoveError::internal("writers left bytes unwritten"))),
         }
     }
 }
@@ -119,28 +132,46 @@ pub struct TargetWriter<'q, 'a> {
 
 impl<'q, 'a> TargetWriter<'q, 'a> {
     pub fn new(queue: &'q WriteQueue<'a>, waited_ns: &'q AtomicU64) -> Self {
-        Self { queue, waited_ns, open: None }
+        Self {
+            queue,
+            waited_ns,
+            open: None,
+        }
     }
 
     /// Room for `bytes` that belong at `offset`, to be filled and then taken with `commit`.
     pub fn room(&mut self, bytes: usize) -> Result<&mut [u8]> {
-        let fits = |batch: &WriteBatch<'_>| batch.buffer.room() >= bytes.next_multiple_of(ALIGNMENT);
+        let fits =
+            |batch: &WriteBatch<'_>| batch.buffer.room() >= bytes.next_multiple_of(ALIGNMENT);
         if !self.open.as_ref().is_some_and(fits) {
             self.send();
             let queue = self.queue;
             let buffer = timed(self.waited_ns, || queue.pool.take(|| queue.check()))?;
-            self.open = Some(WriteBatch { buffer, pieces: Vec::new() });
+            self.open = Some(WriteBatch {
+                buffer,
+                pieces: Vec::new(),
+            });
         }
-        let batch = self.open.as_mut().ok_or_else(|| MoveError::internal("no buffer to write from"))?;
+        let batch = self
+            .open
+            .as_mut()
+            .ok_or_else(|| MoveError::internal("no buffer to write from"))?;
         Ok(&mut batch.buffer.spare_mut()[..bytes])
     }
 
     /// Takes what was put into the room for `offset`.
     pub fn commit(&mut self, offset: u64, bytes: usize) -> Result<()> {
-        let batch = self.open.as_mut().ok_or_else(|| MoveError::internal("nothing was put to be written"))?;
+        let batch = self
+            .open
+            .as_mut()
+            .ok_or_else(|| MoveError::internal("nothing was put to be written"))?;
         let at = batch.buffer.len();
         match batch.pieces.last_mut() {
-            Some(last) if last.offset + last.bytes as u64 == offset && last.at + last.bytes == at => last.bytes += bytes,
+            Some(last)
+                if last.offset + last.bytes as u64 == offset && last.at + last.bytes == at =>
+            {
+                last.bytes += bytes
+            }
             _ => batch.pieces.push(WritePiece { offset, at, bytes }),
         }
         batch.buffer.set_len(at + bytes.next_multiple_of(ALIGNMENT));

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::aligned_buf::ALIGNMENT;
 use crate::batch::{SLOT_RESULT_BYTES, STATE_ZERO, SlotRow};
 use crate::codec::Codec;
 use crate::decode_job::{DecodeJob, DecodeOptions};
-use crate::device::ALIGNMENT;
+use crate::direct_file::DirectFile;
 use crate::encode_job::{EncodeJob, EncodeOptions};
 use crate::fields::array_at;
 use crate::geometry::Geometry;
@@ -44,7 +45,11 @@ pub(crate) struct Faults {
 
 impl FaultyDevice {
     pub(crate) fn new(bytes: Vec<u8>, faults: Faults) -> Arc<Self> {
-        Arc::new(Self { bytes: Mutex::new(bytes), faults, calls: AtomicU64::new(0) })
+        Arc::new(Self {
+            bytes: Mutex::new(bytes),
+            faults,
+            calls: AtomicU64::new(0),
+        })
     }
 
     pub(crate) fn content(&self) -> Vec<u8> {
@@ -58,24 +63,26 @@ impl FaultyDevice {
             return Err(io::Error::from(io::ErrorKind::Interrupted));
         }
         let moved = wanted.min(self.faults.bytes_per_call.unwrap_or(usize::MAX));
-        match self.faults.error_at {
-            // As a kernel does: what comes before the bad byte still arrives.
-            Some((at, _)) if (offset + 1..offset + moved as u64).contains(&at) => {
-                Ok(((at - offset) as usize).next_multiple_of(ALIGNMENT) - ALIGNMENT)
-            }
-            Some((at, error)) if offset == at => Err(io::Error::from_raw_os_error(error)),
-            _ => Ok(moved),
+        let Some((at, error)) = self.faults.error_at else {
+            return Ok(moved);
+        };
+        if !(offset..offset + moved as u64).contains(&at) {
+            return Ok(moved);
         }
-        .and_then(|moved| match (moved, self.faults.error_at) {
-            (0, Some((_, error))) if wanted > 0 => Err(io::Error::from_raw_os_error(error)),
-            _ => Ok(moved),
-        })
+        // As a kernel does: what comes before the bad block still arrives.
+        let before = (at - offset) as usize;
+        match before - before % ALIGNMENT {
+            0 => Err(io::Error::from_raw_os_error(error)),
+            moved => Ok(moved),
+        }
     }
 }
 
 impl ReadAt for FaultyDevice {
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        let is_aligned = [into.len(), offset as usize, into.as_ptr().addr()].iter().all(|at| at.is_multiple_of(ALIGNMENT));
+        let is_aligned = [into.len(), offset as usize, into.as_ptr().addr()]
+            .iter()
+            .all(|at| at.is_multiple_of(ALIGNMENT));
         if !is_aligned {
             return Err(io::Error::from_raw_os_error(libc::EINVAL));
         }
@@ -101,21 +108,41 @@ impl WriteAt for FaultyDevice {
     }
 }
 
-/// Temporary files of which one cannot be written.
+/// Temporary files of which one cannot be written, or not be made durable.
 pub(crate) struct FailingFiles {
     pub(crate) error: i32,
     /// The file of this number, from 0.
     pub(crate) at: u64,
-    pub(crate) written: AtomicU64,
+    pub(crate) fails_in_sync: bool,
+    pub(crate) calls: AtomicU64,
+}
+
+impl FailingFiles {
+    fn fail(&self) -> io::Result<()> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) == self.at {
+            return Err(io::Error::from_raw_os_error(self.error));
+        }
+        Ok(())
+    }
 }
 
 impl TempFiles for FailingFiles {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        if self.written.fetch_add(1, Ordering::Relaxed) == self.at {
-            fs::write(path, &bytes[..bytes.len() / 2])?;
-            return Err(io::Error::from_raw_os_error(self.error));
+    fn create(&self, path: &Path) -> io::Result<DirectFile> {
+        DiskFiles.create(path)
+    }
+
+    fn write(&self, file: &DirectFile, bytes: &[u8]) -> io::Result<()> {
+        if !self.fails_in_sync {
+            self.fail()?;
         }
-        DiskFiles.write(path, bytes)
+        DiskFiles.write(file, bytes)
+    }
+
+    fn sync(&self, file: DirectFile) -> io::Result<()> {
+        if self.fails_in_sync {
+            self.fail()?;
+        }
+        DiskFiles.sync(file)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -127,9 +154,17 @@ impl TempFiles for FailingFiles {
 pub(crate) struct SlowFiles(pub(crate) std::time::Duration);
 
 impl TempFiles for SlowFiles {
-    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fn create(&self, path: &Path) -> io::Result<DirectFile> {
+        DiskFiles.create(path)
+    }
+
+    fn write(&self, file: &DirectFile, bytes: &[u8]) -> io::Result<()> {
         std::thread::sleep(self.0);
-        DiskFiles.write(path, bytes)
+        DiskFiles.write(file, bytes)
+    }
+
+    fn sync(&self, file: DirectFile) -> io::Result<()> {
+        DiskFiles.sync(file)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -151,11 +186,16 @@ impl Rig {
         for name in ["packs", "tmp", "index"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        Self { folder, index: Arc::new(ChunkIndex::new(REPOSITORY_ID)) }
+        Self {
+            folder,
+            index: Arc::new(ChunkIndex::new(REPOSITORY_ID)),
+        }
     }
 
     pub(crate) fn temp_count(&self) -> usize {
-        fs::read_dir(self.folder.path().join("tmp")).unwrap().count()
+        fs::read_dir(self.folder.path().join("tmp"))
+            .unwrap()
+            .count()
     }
 
     pub(crate) fn encode_options(&self, volume_bytes: usize) -> EncodeOptions {
@@ -202,7 +242,11 @@ impl Rig {
         let segments = job.write_segments(&ids).unwrap();
         let mut paths = Vec::<PathBuf>::new();
         for segment in segments {
-            let path = self.folder.path().join("index").join(crate::digest::hex(&segment.id));
+            let path = self
+                .folder
+                .path()
+                .join("index")
+                .join(crate::digest::hex(&segment.id));
             fs::rename(&segment.path, &path).unwrap();
             paths.push(path);
         }
@@ -223,7 +267,11 @@ impl Rig {
         }
     }
 
-    pub(crate) fn decode(&self, options: DecodeOptions, target: Option<&Arc<FaultyDevice>>) -> DecodeJob {
+    pub(crate) fn decode(
+        &self,
+        options: DecodeOptions,
+        target: Option<&Arc<FaultyDevice>>,
+    ) -> DecodeJob {
         let target = target.map(|target| target.clone() as Arc<dyn WriteAt>);
         DecodeJob::open(options, target, self.index.clone()).unwrap()
     }
@@ -236,7 +284,11 @@ impl Rig {
 /// All slots of a job's volume as one run; none for an empty volume.
 pub(crate) fn all_slots(job: &EncodeJob) -> Vec<Run> {
     let count = job.options.geometry.slot_count();
-    if count == 0 { Vec::new() } else { vec![Run { first: 0, count }] }
+    if count == 0 {
+        Vec::new()
+    } else {
+        vec![Run { first: 0, count }]
+    }
 }
 
 /// Stores a whole volume and gives what became of each slot.
@@ -246,7 +298,10 @@ pub(crate) fn ingest_all(job: &EncodeJob) -> Vec<u8> {
 
 /// The states of slots as text: '0' zero, '1' known, '2' stored.
 pub(crate) fn states(results: &[u8]) -> String {
-    results.chunks(SLOT_RESULT_BYTES).map(|slot| char::from(b'0' + slot[0])).collect()
+    results
+        .chunks(SLOT_RESULT_BYTES)
+        .map(|slot| char::from(b'0' + slot[0]))
+        .collect()
 }
 
 /// The slots of a whole volume that hold data, as a restore asks for them.
@@ -254,7 +309,10 @@ pub(crate) fn wanted(results: &[u8]) -> Vec<SlotRow> {
     let slots = results.chunks(SLOT_RESULT_BYTES).enumerate();
     slots
         .filter(|(_, result)| result[0] != STATE_ZERO)
-        .map(|(slot, result)| SlotRow { slot: slot as u64, digest: array_at(result, 1) })
+        .map(|(slot, result)| SlotRow {
+            slot: slot as u64,
+            digest: array_at(result, 1),
+        })
         .collect()
 }
 

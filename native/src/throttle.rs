@@ -23,12 +23,17 @@ impl Throttle {
     /// Zero means no limit.
     pub fn new(bytes_per_second: u64) -> Self {
         let bytes_per_second = (bytes_per_second > 0).then_some(bytes_per_second as f64);
-        Self { bytes_per_second, free_at: Mutex::new(Instant::now()) }
+        Self {
+            bytes_per_second,
+            free_at: Mutex::new(Instant::now()),
+        }
     }
 
     /// Waits until `bytes` may be moved, adding the wait to `waited_ns`; CANCELLED within `POLL`.
     pub fn take(&self, bytes: usize, cancel: &Cancel, waited_ns: &AtomicU64) -> Result<()> {
-        let Some(bytes_per_second) = self.bytes_per_second else { return cancel.check() };
+        let Some(bytes_per_second) = self.bytes_per_second else {
+            return cancel.check();
+        };
         let started = Instant::now();
         let turn = self.turn(started, bytes as f64 / bytes_per_second);
         loop {
@@ -75,7 +80,11 @@ mod tests {
             }
         });
         // 400 kB, of which the burst gives 100 kB and the last request runs when its turn begins.
-        assert!(started.elapsed() >= Duration::from_millis(270), "{:?}", started.elapsed());
+        assert!(
+            started.elapsed() >= Duration::from_millis(270),
+            "{:?}",
+            started.elapsed()
+        );
         assert!(waited.load(Ordering::Relaxed) > 0);
     }
 
@@ -92,7 +101,8 @@ mod tests {
         let (cancel, waited) = (Arc::new(Cancel::default()), AtomicU64::new(0));
         throttle.take(1 << 20, &cancel, &waited).unwrap();
         let (their_throttle, their_cancel) = (throttle.clone(), cancel.clone());
-        let waiter = thread::spawn(move || their_throttle.take(1, &their_cancel, &AtomicU64::new(0)));
+        let waiter =
+            thread::spawn(move || their_throttle.take(1, &their_cancel, &AtomicU64::new(0)));
         thread::sleep(Duration::from_millis(20));
         let started = Instant::now();
         cancel.cancel();

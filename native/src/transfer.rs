@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::device::ALIGNMENT;
+use crate::aligned_buf::ALIGNMENT;
 use crate::error::{MoveError, Result};
 
 /// Where bytes are read from: a device, a file, or in tests a memory that fails on demand.
@@ -30,7 +30,15 @@ impl ReadFailure {
     pub fn of_source(self) -> MoveError {
         match self {
             Self::Failed { offset, cause } => MoveError::source(offset, cause),
-            Self::Short { offset, wanted, got } => MoveError::SourceShortRead { offset, wanted, got },
+            Self::Short {
+                offset,
+                wanted,
+                got,
+            } => MoveError::SourceShortRead {
+                offset,
+                wanted,
+                got,
+            },
         }
     }
 
@@ -38,9 +46,12 @@ impl ReadFailure {
     pub fn of_pack(self, path: &Path) -> MoveError {
         match self {
             Self::Failed { offset, cause } => MoveError::backend_read(path, offset, cause),
-            Self::Short { offset, wanted, got } => {
-                MoveError::pack(offset, format!("it ends after {got} of {wanted} bytes")).in_pack(path)
-            }
+            Self::Short {
+                offset,
+                wanted,
+                got,
+            } => MoveError::pack(offset, format!("it ends after {got} of {wanted} bytes"))
+                .in_pack(path),
         }
     }
 }
@@ -73,9 +84,20 @@ pub fn read_run(
         let resumed = got - got % ALIGNMENT;
         match device.read_at(&mut into[resumed..], offset + resumed as u64) {
             Ok(read) if resumed + read > got => got = resumed + read,
-            Ok(_) => return Err(ReadFailure::Short { offset, wanted: wanted as u64, got: got as u64 }),
+            Ok(_) => {
+                return Err(ReadFailure::Short {
+                    offset,
+                    wanted: wanted as u64,
+                    got: got as u64,
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(cause) => return Err(ReadFailure::Failed { offset: offset + resumed as u64, cause }),
+            Err(cause) => {
+                return Err(ReadFailure::Failed {
+                    offset: offset + resumed as u64,
+                    cause,
+                });
+            }
         }
     }
     Ok(())
@@ -83,7 +105,11 @@ pub fn read_run(
 
 /// Writes all of `bytes` at `offset`. A tail shorter than the alignment goes as a piece of its own, because
 /// rounded up it would make the file longer.
-pub fn write_run(device: &dyn WriteAt, offset: u64, bytes: &[u8]) -> std::result::Result<(), WriteFailure> {
+pub fn write_run(
+    device: &dyn WriteAt,
+    offset: u64,
+    bytes: &[u8],
+) -> std::result::Result<(), WriteFailure> {
     let (body, tail) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
     write_pieces(device, offset, body, ALIGNMENT)?;
     write_pieces(device, offset + body.len() as u64, tail, 1)
@@ -101,7 +127,12 @@ fn write_pieces(
         let at = offset + resumed as u64;
         match device.write_at(&bytes[resumed..], at) {
             Ok(written) if resumed + written > put => put = resumed + written,
-            Ok(_) => return Err(WriteFailure { offset: at, cause: io::Error::from(io::ErrorKind::WriteZero) }),
+            Ok(_) => {
+                return Err(WriteFailure {
+                    offset: at,
+                    cause: io::Error::from(io::ErrorKind::WriteZero),
+                });
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(cause) => return Err(WriteFailure { offset: at, cause }),
         }
@@ -117,13 +148,18 @@ pub fn read_source(source: &dyn ReadAt, offset: u64, into: &mut [u8], wanted: us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::AlignedBuf;
+    use crate::aligned_buf::AlignedBuf;
     use crate::seeded::Seeded;
     use crate::testing::{Faults, FaultyDevice};
 
     const DIRTY: u8 = 0xee;
 
-    fn read(bytes: &[u8], offset: u64, wanted: usize, faults: Faults) -> std::result::Result<Vec<u8>, ReadFailure> {
+    fn read(
+        bytes: &[u8],
+        offset: u64,
+        wanted: usize,
+        faults: Faults,
+    ) -> std::result::Result<Vec<u8>, ReadFailure> {
         let device = FaultyDevice::new(bytes.to_vec(), faults);
         let mut buffer = AlignedBuf::with_capacity(wanted);
         buffer.set_len(wanted.next_multiple_of(ALIGNMENT));
@@ -135,12 +171,29 @@ mod tests {
     /// B37: last partial blocks were dropped, or read as an error.
     #[test]
     fn runs_of_any_size_arrive_whole_though_calls_are_short_and_interrupted() {
-        for size in [1, 511, 512, 4095, 4096, 4097, 8192 + 512, 3 * 65_536 - 512, 100_003] {
+        for size in [
+            1,
+            511,
+            512,
+            4095,
+            4096,
+            4097,
+            8192 + 512,
+            3 * 65_536 - 512,
+            100_003,
+        ] {
             let bytes = Seeded::new(size as u64).bytes(size, false);
             for faults in [
                 Faults::default(),
-                Faults { bytes_per_call: Some(ALIGNMENT), ..Faults::default() },
-                Faults { bytes_per_call: Some(3 * ALIGNMENT), is_interrupted: true, ..Faults::default() },
+                Faults {
+                    bytes_per_call: Some(ALIGNMENT),
+                    ..Faults::default()
+                },
+                Faults {
+                    bytes_per_call: Some(3 * ALIGNMENT),
+                    is_interrupted: true,
+                    ..Faults::default()
+                },
             ] {
                 assert_eq!(read(&bytes, 0, size, faults).unwrap(), bytes);
                 let device = FaultyDevice::new(Vec::new(), faults);
@@ -152,28 +205,64 @@ mod tests {
 
     #[test]
     fn a_source_that_shrank_is_a_short_read_and_never_stale_bytes() {
-        for (there, wanted, got) in [(0, 512, 0), (4096, 8192, 4096), (5000, 8192, 5000), (4096 + 511, 4096 + 512, 4607)] {
+        for (there, wanted, got) in [
+            (0, 512, 0),
+            (4096, 8192, 4096),
+            (5000, 8192, 5000),
+            (4096 + 511, 4096 + 512, 4607),
+        ] {
             let failure = read(&vec![1; there], 0, wanted, Faults::default()).unwrap_err();
-            assert!(matches!(failure, ReadFailure::Short { got: at, .. } if at == got), "{failure:?}");
+            assert!(
+                matches!(failure, ReadFailure::Short { got: at, .. } if at == got),
+                "{failure:?}"
+            );
             let error = failure.of_source();
-            assert_eq!((error.code(), error.offset()), ("SOURCE_SHORT_READ", Some(0)));
+            assert_eq!(
+                (error.code(), error.offset()),
+                ("SOURCE_SHORT_READ", Some(0))
+            );
         }
     }
 
     #[test]
     fn a_bad_sector_is_named_by_its_offset() {
-        let faults = Faults { error_at: Some((3 * 4096, libc::EIO)), ..Faults::default() };
-        let error = read(&[1; 65_536], 4096, 32_768, faults).unwrap_err().of_source();
-        assert_eq!((error.code(), error.offset(), error.os()), ("SOURCE_FAILED", Some(3 * 4096), Some("EIO")));
+        let faults = Faults {
+            error_at: Some((3 * 4096, libc::EIO)),
+            ..Faults::default()
+        };
+        let error = read(&[1; 65_536], 4096, 32_768, faults)
+            .unwrap_err()
+            .of_source();
+        assert_eq!(
+            (error.code(), error.offset(), error.os()),
+            ("SOURCE_FAILED", Some(3 * 4096), Some("EIO"))
+        );
 
-        let device = FaultyDevice::new(vec![0; 65_536], Faults { error_at: Some((8192, libc::ENOSPC)), ..Faults::default() });
-        let error = write_run(&*device, 0, &[1; 16_384]).unwrap_err().of_target();
-        assert_eq!((error.code(), error.offset(), error.os()), ("TARGET_FULL", Some(8192), Some("ENOSPC")));
+        let device = FaultyDevice::new(
+            vec![0; 65_536],
+            Faults {
+                error_at: Some((8192, libc::ENOSPC)),
+                ..Faults::default()
+            },
+        );
+        let error = write_run(&*device, 0, &[1; 16_384])
+            .unwrap_err()
+            .of_target();
+        assert_eq!(
+            (error.code(), error.offset(), error.os()),
+            ("TARGET_FULL", Some(8192), Some("ENOSPC"))
+        );
     }
 
     #[test]
     fn a_write_that_takes_nothing_is_an_error() {
-        let device = FaultyDevice::new(Vec::new(), Faults { bytes_per_call: Some(0), ..Faults::default() });
+        let device = FaultyDevice::new(
+            Vec::new(),
+            Faults {
+                bytes_per_call: Some(0),
+                ..Faults::default()
+            },
+        );
         let error = write_run(&*device, 0, &[1; 4096]).unwrap_err().of_target();
         assert_eq!(error.code(), "TARGET_FAILED");
     }

@@ -22,7 +22,11 @@ impl Cancel {
 
     /// Fails with CANCELLED once the job was told to stop.
     pub fn check(&self) -> Result<()> {
-        if self.0.load(Ordering::Relaxed) { Err(MoveError::Cancelled) } else { Ok(()) }
+        if self.0.load(Ordering::Relaxed) {
+            Err(MoveError::Cancelled)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -33,7 +37,10 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Waits for a change, at most `POLL`; the caller looks at its condition and its flag again.
 pub fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    changed.wait_timeout(guard, POLL).unwrap_or_else(PoisonError::into_inner).0
+    changed
+        .wait_timeout(guard, POLL)
+        .unwrap_or_else(PoisonError::into_inner)
+        .0
 }
 
 /// Runs `body` and makes of a panic an error, so that a bug ends one job and not the process.

@@ -10,29 +10,21 @@ use crate::zero::is_zero;
 
 use super::SEGMENT_BYTES_READ_MAX;
 use super::filter;
-use super::layout::Header;
 use super::merge::Cursor;
-use super::row::{PAGE_CHECKSUM_AT, ROW_BYTES, prefix_of};
+use super::row::{PAGE_CHECKSUM_AT, ROW_BYTES};
 use super::segment::Segment;
 
 /// Whether a segment is sound: its name, checksums, order, bounds, fan-out and filter. SEGMENT_CORRUPT says
 /// what is not.
 pub fn check_segment(path: &Path, id: &Digest) -> Result<()> {
+    let refused = |message: &str| Err(MoveError::segment(path, None, message));
     let object = Object::open(path)?;
     if object.bytes() > SEGMENT_BYTES_READ_MAX {
-        return Err(MoveError::segment(
-            path,
-            None,
-            "is longer than any index segment",
-        ));
+        return refused("is longer than any index segment");
     }
     // Read before it is mapped, so that a bad sector is met where it is an error.
     if object.digest()? != *id {
-        return Err(MoveError::segment(
-            path,
-            None,
-            "its bytes are not those that its name names",
-        ));
+        return refused("its bytes are not those that its name names");
     }
     let segment = Arc::new(Segment::open_as(path, *id)?);
     check_rows(&segment)?;
@@ -40,12 +32,7 @@ pub fn check_segment(path: &Path, id: &Digest) -> Result<()> {
 }
 
 fn check_rows(segment: &Arc<Segment>) -> Result<()> {
-    let Header {
-        counts,
-        first,
-        last,
-        ..
-    } = *segment.header();
+    let header = segment.header();
     let mut cursor = Cursor::new(Arc::clone(segment))?;
     let mut range: Option<(Digest, Digest)> = None;
     let mut rows = 0;
@@ -57,7 +44,7 @@ fn check_rows(segment: &Arc<Segment>) -> Result<()> {
         range = Some((range.map_or(digest, |(first, _)| first), digest));
         rows += 1;
     }
-    if rows != counts.entries || range.unwrap_or_default() != (first, last) {
+    if rows != header.counts.entries || range.unwrap_or_default() != (header.first, header.last) {
         return Err(segment.corrupt(0, "its header is wrong about its rows"));
     }
     Ok(())
@@ -65,19 +52,10 @@ fn check_rows(segment: &Arc<Segment>) -> Result<()> {
 
 fn check_pages(segment: &Segment) -> Result<()> {
     for number in 0..segment.page_count() {
-        let rows = segment.page_rows(number)?;
-        if rows
-            .first()
-            .map(|row| prefix_of(&super::row::digest_of(row)))
-            != Some(segment.fan_out(number))
-        {
-            return Err(segment.corrupt(None, format!("its fan-out is wrong about page {number}")));
-        }
-        if !is_zero(&segment.page(number)?[rows.len() * ROW_BYTES..PAGE_CHECKSUM_AT]) {
-            return Err(segment.corrupt(
-                None,
-                format!("its page {number} has something behind its rows"),
-            ));
+        let rows = segment.page_by_fan_out(number)?.len();
+        if !is_zero(&segment.page(number)?[rows * ROW_BYTES..PAGE_CHECKSUM_AT]) {
+            let message = format!("its page {number} has something behind its rows");
+            return Err(segment.corrupt(None, message));
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
+use crate::error::Result;
 
 use super::row::{PackRecord, Row, prefix_of};
 use super::segment::Segment;
@@ -54,20 +54,16 @@ impl Cursor {
     }
 
     fn check(&self, row: &Row) -> Result<()> {
-        let message = if self
-            .before
-            .is_some_and(|before| before.order(row) != Ordering::Less)
-        {
+        let is_ordered = |before: Row| before.order(row) == Ordering::Less;
+        let fault = if !self.before.is_none_or(is_ordered) {
             "is out of order"
         } else if !self.pack(row).holds(&row.entry) {
             "points behind the end of a pack"
         } else {
             return Ok(());
         };
-        Err(self.segment.corrupt(
-            None,
-            format!("row {} of its page {} {message}", self.place, self.page),
-        ))
+        let message = format!("row {} of its page {} {fault}", self.place, self.page);
+        Err(self.segment.corrupt(None, message))
     }
 
     fn pack(&self, row: &Row) -> PackRecord {
@@ -121,15 +117,15 @@ impl Streams {
 
     fn advance(&mut self, source: usize) -> Result<()> {
         self.heads[source] = self.cursors[source].next_entry()?;
-        self.order.extend(
-            self.heads[source]
-                .map(|head| Reverse((prefix_of(&head.entry.digest), head.entry.digest, source))),
-        );
+        if let Some(head) = self.heads[source] {
+            let digest = head.entry.digest;
+            self.order
+                .push(Reverse((prefix_of(&digest), digest, source)));
+        }
         Ok(())
     }
 
-    /// Fills `group` with the entries of the lowest digest left; false when there is none. It never holds
-    /// many more than one digest may have.
+    /// Fills `group` with the entries of the lowest digest left; false when there is none.
     fn next_group(&mut self, group: &mut Vec<PlacedEntry>) -> Result<bool> {
         group.clear();
         let Some(&Reverse((_, lowest, _))) = self.order.peek() else {
@@ -139,13 +135,14 @@ impl Streams {
             && digest == lowest
         {
             self.order.pop();
-            let head =
-                self.heads[source].ok_or_else(|| MoveError::internal("a source without a head"))?;
-            if group.len() < ROWS_PER_DIGEST_MAX && !group.contains(&head) {
-                group.push(head);
-            }
+            group.extend(self.heads[source].filter(|head| is_wanted(group, head)));
             self.advance(source)?;
         }
         Ok(true)
     }
+}
+
+/// An entry that is there already is not wanted, nor one more than a digest may have.
+fn is_wanted(group: &[PlacedEntry], head: &PlacedEntry) -> bool {
+    group.len() < ROWS_PER_DIGEST_MAX && !group.contains(head)
 }

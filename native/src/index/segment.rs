@@ -136,13 +136,7 @@ impl Segment {
         found: &mut Vec<Ranked>,
     ) -> Result<()> {
         let rows = self.page_by_fan_out(number)?;
-        let Some(last) = rows.last() else {
-            return Ok(());
-        };
-        let prefix_at = |place: usize| prefix_of(&digest_of(&rows[place]));
-        let range = (self.fan_out(number), prefix_of(&digest_of(last)));
-        let start = first_from(rows.len(), range, prefix_of(digest), prefix_at);
-        for (place, bytes) in rows.iter().enumerate().skip(start) {
+        for (place, bytes) in rows.iter().enumerate().skip(first_place(rows, digest)) {
             match digest_of(bytes).cmp(digest) {
                 Ordering::Less => continue,
                 Ordering::Equal => {}
@@ -167,21 +161,17 @@ impl Segment {
         first.saturating_sub(1)..first + same
     }
 
-    pub fn fan_out(&self, page: usize) -> u64 {
-        u64_at(
-            &self.map,
-            self.layout.fan_out_at as usize + page * size_of::<u64>(),
-        )
+    fn fan_out(&self, page: usize) -> u64 {
+        let row_at = self.layout.fan_out_at as usize + page * size_of::<u64>();
+        u64_at(&self.map, row_at)
     }
 
     /// A miss is believed only if the rows on both sides of the gap are known: the last candidate ends behind
     /// the digest, or the page after it begins behind it.
     fn check_absence(&self, digest: &Digest, candidates: &Range<usize>) -> Result<()> {
-        if let Some(last) = candidates.clone().next_back()
-            && self
-                .page_rows(last)?
-                .last()
-                .is_some_and(|row| digest_of(row) > *digest)
+        if let Some(page) = candidates.clone().next_back()
+            && let Some(last) = self.page_rows(page)?.last()
+            && digest_of(last) > *digest
         {
             return Ok(());
         }
@@ -192,13 +182,12 @@ impl Segment {
     }
 
     /// The rows of a page that the fan-out led to, which has to lead there rightly.
-    fn page_by_fan_out(&self, number: usize) -> Result<&[RowBytes]> {
+    pub fn page_by_fan_out(&self, number: usize) -> Result<&[RowBytes]> {
         let rows = self.page_rows(number)?;
-        if rows.first().map(|row| prefix_of(&digest_of(row))) != Some(self.fan_out(number)) {
-            return Err(self.corrupt(
-                self.layout.fan_out_at,
-                format!("its fan-out is wrong about page {number}"),
-            ));
+        let prefix = rows.first().map(|row| prefix_of(&digest_of(row)));
+        if prefix != Some(self.fan_out(number)) {
+            let message = format!("its fan-out is wrong about page {number}");
+            return Err(self.corrupt(self.layout.fan_out_at, message));
         }
         Ok(rows)
     }
@@ -211,16 +200,8 @@ impl Segment {
 
     pub fn page(&self, number: usize) -> Result<&Page> {
         let page_at = HEADER_BYTES + number * PAGE_BYTES;
-        let Some(page) = self
-            .map
-            .get(page_at..)
-            .and_then(|rest| rest.first_chunk::<PAGE_BYTES>())
-        else {
-            return Err(MoveError::internal(format!(
-                "page {number} of {} pages",
-                self.page_count()
-            )));
-        };
+        let (pages, _) = self.map[HEADER_BYTES..].as_chunks::<PAGE_BYTES>();
+        let page = &pages[number];
         let (word, bit) = (&self.checked[number / 64], 1 << (number % 64));
         if word.load(Relaxed) & bit == 0 {
             if page[PAGE_CHECKSUM_AT..] != page_checksum(page) {
@@ -233,9 +214,8 @@ impl Segment {
 
     /// Reads a row of a checked page; one that cannot be true was written by a broken writer.
     pub fn row(&self, page: usize, place: usize, bytes: &RowBytes) -> Result<Row> {
-        let row =
-            Row::from_bytes(bytes).filter(|row| u64::from(row.pack) < self.header.counts.packs);
-        row.ok_or_else(|| {
+        let has_pack = |row: &Row| u64::from(row.pack) < self.header.counts.packs;
+        Row::from_bytes(bytes).filter(has_pack).ok_or_else(|| {
             let page_at = (HEADER_BYTES + page * PAGE_BYTES) as u64;
             self.corrupt(
                 page_at,
@@ -262,41 +242,47 @@ impl Segment {
     }
 
     fn pack_bytes(&self, number: u32) -> [u8; PACK_RECORD_BYTES] {
-        array_at(
-            &self.map,
-            self.layout.packs_at as usize + number as usize * PACK_RECORD_BYTES,
-        )
+        let record_at = self.layout.packs_at as usize + number as usize * PACK_RECORD_BYTES;
+        array_at(&self.map, record_at)
     }
 
     /// Tells where a row says its entry is, if that can be so.
     pub fn locate(&self, segment: u32, (rank, row): Ranked) -> Result<Located> {
-        let pack = self.pack(row.pack)?;
-        if !pack.holds(&row.entry) {
-            return Err(self.corrupt(
-                None,
-                format!("its row {rank} points behind the end of a pack"),
-            ));
+        let PackRecord {
+            id: pack_id,
+            bytes: pack_bytes,
+        } = self.pack(row.pack)?;
+        if row.entry.end() > pack_bytes {
+            let message = format!("its row {rank} points behind the end of a pack");
+            return Err(self.corrupt(None, message));
         }
         Ok(Located {
             segment,
             rank,
-            pack_id: pack.id,
-            pack_bytes: pack.bytes,
+            pack_id,
+            pack_bytes,
             entry: row.entry,
         })
     }
 
     /// Asks for pages that will be read in order soon; advice, so that a refusal changes nothing.
     pub fn prefetch(&self, pages: Range<usize>) {
-        let bytes = pages.len() * PAGE_BYTES;
-        let _ = self.map.advise_range(
-            Advice::WillNeed,
-            HEADER_BYTES + pages.start * PAGE_BYTES,
-            bytes,
-        );
+        let pages_at = HEADER_BYTES + pages.start * PAGE_BYTES;
+        let _ = self
+            .map
+            .advise_range(Advice::WillNeed, pages_at, pages.len() * PAGE_BYTES);
     }
 
+    /// SEGMENT_CORRUPT, naming this segment.
     pub fn corrupt(&self, offset: impl Into<Option<u64>>, message: impl Into<String>) -> MoveError {
         MoveError::segment(&self.path, offset, message)
     }
+}
+
+/// Where the rows of a digest begin on a page, or somewhat before.
+fn first_place(rows: &[RowBytes], digest: &Digest) -> usize {
+    let prefix_at = |place: usize| prefix_of(&digest_of(&rows[place]));
+    let [first, .., last] = rows else { return 0 };
+    let range = (prefix_of(&digest_of(first)), prefix_of(&digest_of(last)));
+    first_from(rows.len(), range, prefix_of(digest), prefix_at)
 }

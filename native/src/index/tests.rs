@@ -118,6 +118,7 @@ fn assert_answers(index: &ChunkIndex, oracle: &Oracle) {
             sorted(expected.clone())
         );
         let located = index.find(*kind, digest).unwrap().unwrap();
+        assert_eq!(index.find_likely(*kind, digest).unwrap(), Some(located));
         assert!(expected.contains(&(located.pack_id, located.entry)));
         assert_eq!(located.pack_bytes, PACK_BYTES);
     }
