@@ -4,7 +4,7 @@
  */
 import { existsSync, mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { WriteRecord, changeVolume } from './demo-changes.mjs'
 import { makeVolume, requireProgram } from './demo-volume.mjs'
 import { run, ScriptError } from './run.mjs'
@@ -17,36 +17,52 @@ import { ROOT } from './setup.mjs'
  * @typedef {import('../dist/index.js').RestoreResult} RestoreResult
  */
 
-const FOLDER = join(ROOT, 'mover-demo')
-const MARK = join(FOLDER, '.made-by-mover-demo')
 const BYTES_NEEDED = 4.5 * 2 ** 30
 const GRANULARITY_BYTES = 64 * 1024
 const CHECKPOINT = 'monday'
 const VOLUME = 'demo'
 
-const PATHS = {
-  volume: join(FOLDER, 'volume.img'),
-  before: join(FOLDER, 'volume-before.img'),
-  restored: join(FOLDER, 'restored.img'),
-  repository: join(FOLDER, 'repository'),
-  bitmap: join(FOLDER, 'changes.bitmap'),
+/**
+ * Where everything lies.
+ *
+ * @param {string} folder
+ */
+function pathsIn(folder) {
+  return {
+    folder,
+    mark: join(folder, '.made-by-mover-demo'),
+    staging: join(folder, 'staging'),
+    scratch: join(folder, 'scratch'),
+    volume: join(folder, 'volume.img'),
+    before: join(folder, 'volume-before.img'),
+    restored: join(folder, 'restored.img'),
+    repository: join(folder, 'repository'),
+    bitmap: join(folder, 'changes.bitmap'),
+  }
 }
 
-/** Does it all, and throws a ScriptError when a single byte is not what it was. */
-export async function demonstrate() {
+/** @typedef {ReturnType<typeof pathsIn>} Paths */
+
+/**
+ * Does it all, and throws a ScriptError when a single byte is not what it was.
+ *
+ * @param {string} [folder] made anew
+ */
+export async function demonstrate(folder = join(ROOT, 'mover-demo')) {
   const begun = performance.now()
   const mover = await import('../dist/index.js')
-  console.log(`mover at work, in ${FOLDER}`)
-  makeFolder()
+  const paths = pathsIn(folder)
+  console.log(`mover at work, in ${folder}`)
+  makeFolder(paths)
 
   const volume = await step('make a volume from files of this machine (mke2fs -d)', () =>
-    makeVolume(PATHS.volume, join(FOLDER, 'staging')),
+    makeVolume(paths.volume, paths.staging),
   )
-  await mover.initRepository(PATHS.repository)
-  const repository = await mover.openRepository(PATHS.repository)
+  await mover.initRepository(paths.repository)
+  const repository = await mover.openRepository(paths.repository)
   try {
-    const { full, record, incremental } = await backUpTwice(mover, repository, volume)
-    const { first, second } = await restoreTwice(mover, repository, { full, incremental })
+    const { full, record, incremental } = await backUpTwice(mover, repository, { paths, volume })
+    const { first, second } = await restoreTwice(mover, repository, { paths, full, incremental })
     const { formatBytes, formatRate } = await import('../dist/core/units.js')
     console.log(reportTable([full, incremental], [first, second], { formatBytes, formatRate }))
     console.log(`\nchanged: ${formatBytes(record.dirtyBytes)} by the bitmap, which the writes set`)
@@ -54,7 +70,7 @@ export async function demonstrate() {
     await repository[Symbol.asyncDispose]()
   }
   console.log('both states came back: cmp finds no difference, e2fsck no fault')
-  console.log(`all of it took ${seconds(begun)} s\n\n${nextCommands()}`)
+  console.log(`all of it took ${seconds(begun)} s\n\n${nextCommands(paths)}`)
 }
 
 /**
@@ -62,24 +78,24 @@ export async function demonstrate() {
  *
  * @param {Mover} mover
  * @param {Repository} repository
- * @param {import('./demo-volume.mjs').Volume} volume
+ * @param {{ paths: Paths, volume: import('./demo-volume.mjs').Volume }} input
  */
-async function backUpTwice(mover, repository, volume) {
-  const source = { source: PATHS.volume, repository, volume: VOLUME }
+async function backUpTwice(mover, repository, { paths, volume }) {
+  const source = { source: paths.volume, repository, volume: VOLUME }
   const full = await step(
     'back it up in full',
     () => mover.backup({ ...source, checkpoint: CHECKPOINT }).result,
   )
 
   await step('keep a copy to compare with (cp)', () =>
-    run('cp', ['--sparse=always', PATHS.volume, PATHS.before]),
+    run('cp', ['--sparse=always', paths.volume, paths.before]),
   )
   const granularityBytes = GRANULARITY_BYTES
   const record = new WriteRecord(volume.bytes, granularityBytes)
   await step('change it: files added, files deleted, blocks rewritten', () =>
-    changeVolume(volume, record, join(FOLDER, 'scratch')),
+    changeVolume(volume, record, paths.scratch),
   )
-  await writeFile(PATHS.bitmap, record.bits)
+  await writeFile(paths.bitmap, record.bits)
 
   const changes = mover.bitmapChanges({ bits: record.bits, granularityBytes, since: CHECKPOINT })
   const incremental = await step(
@@ -97,15 +113,15 @@ async function backUpTwice(mover, repository, volume) {
  *
  * @param {Mover} mover
  * @param {Repository} repository
- * @param {{ full: BackupResult, incremental: BackupResult }} backups
+ * @param {{ paths: Paths, full: BackupResult, incremental: BackupResult }} input
  */
-async function restoreTwice(mover, repository, { full, incremental }) {
-  const target = { repository, target: PATHS.restored }
+async function restoreTwice(mover, repository, { paths, full, incremental }) {
+  const target = { repository, target: paths.restored }
   const first = await step(
     'restore the first state, in full',
     () => mover.restore({ ...target, manifest: manifestOf(full) }).result,
   )
-  await compare(PATHS.before)
+  await compare(paths.restored, paths.before)
 
   const onto = manifestOf(full)
   const manifest = manifestOf(incremental)
@@ -113,25 +129,29 @@ async function restoreTwice(mover, repository, { full, incremental }) {
     'restore the second state, onto the first',
     () => mover.restore({ ...target, manifest, onto, force: ['exists'] }).result,
   )
-  await compare(PATHS.volume)
+  await compare(paths.restored, paths.volume)
   return { first, second }
 }
 
-/** Makes the folder anew; one that this script did not make is never touched. */
-function makeFolder() {
-  if (existsSync(FOLDER)) {
-    if (!existsSync(MARK)) {
-      throw new ScriptError(`${FOLDER} was not made by this demonstration: move it out of the way`)
+/**
+ * Makes the folder anew; one that this script did not make is never touched.
+ *
+ * @param {Paths} paths
+ */
+function makeFolder({ folder, mark }) {
+  if (existsSync(folder)) {
+    if (!existsSync(mark)) {
+      throw new ScriptError(`${folder} was not made by this demonstration: move it out of the way`)
     }
-    rmSync(FOLDER, { recursive: true })
+    rmSync(folder, { recursive: true })
   }
-  const { bavail, bsize } = statfsSync(ROOT)
+  const { bavail, bsize } = statfsSync(dirname(folder))
   if (bavail * bsize < BYTES_NEEDED) {
     const gib = (BYTES_NEEDED / 2 ** 30).toFixed(1)
-    throw new ScriptError(`the demonstration needs ${gib} GiB of free space in ${ROOT}`)
+    throw new ScriptError(`the demonstration needs ${gib} GiB of free space in ${dirname(folder)}`)
   }
-  mkdirSync(FOLDER)
-  writeFileSync(MARK, 'The next `npm start` removes this folder and makes it anew.\n')
+  mkdirSync(folder)
+  writeFileSync(mark, 'The next `npm start` removes this folder and makes it anew.\n')
 }
 
 /**
@@ -161,16 +181,14 @@ function manifestOf({ manifest }) {
 /**
  * Throws unless the restored volume has every byte of the original and a file system without fault.
  *
+ * @param {string} restored
  * @param {string} original
  */
-async function compare(original) {
-  await step(
-    `  compare with ${relative(FOLDER, original)} (cmp), check it (e2fsck -fn)`,
-    async () => {
-      await run('cmp', [original, PATHS.restored])
-      await run(requireProgram('e2fsck'), ['-fn', PATHS.restored])
-    },
-  )
+async function compare(restored, original) {
+  await step(`  compare with ${basename(original)} (cmp, e2fsck -fn)`, async () => {
+    await run('cmp', [original, restored])
+    await run(requireProgram('e2fsck'), ['-fn', restored])
+  })
 }
 
 /**
@@ -210,19 +228,20 @@ function table(rows) {
   return `\n${lines.join('\n')}`
 }
 
-function nextCommands() {
+/** @param {Paths} paths */
+function nextCommands({ volume, repository: place, bitmap, folder }) {
   const here = /** @param {string} path */ path => relative(ROOT, path)
-  const repository = `--repo ${here(PATHS.repository)}`
-  const changes = `bitmap:${here(PATHS.bitmap)},granularity=${GRANULARITY_BYTES / 1024}KiB,since=${CHECKPOINT}`
+  const repository = `--repo ${here(place)}`
+  const changes = `bitmap:${here(bitmap)},granularity=${GRANULARITY_BYTES / 1024}KiB,since=${CHECKPOINT}`
   const commands = [
     `list ${repository}`,
     `show ${VOLUME}@latest --map ${repository}`,
     `diff ${VOLUME}@latest~1 ${VOLUME}@latest ${repository}`,
     `verify --independent ${repository}`,
-    `restore ${VOLUME}@latest~1 ${here(join(FOLDER, 'again.img'))} ${repository}`,
-    `backup ${here(PATHS.volume)} --volume ${VOLUME} --changes ${changes} --dry-run ${repository}`,
+    `restore ${VOLUME}@latest~1 ${here(join(folder, 'again.img'))} ${repository}`,
+    `backup ${here(volume)} --volume ${VOLUME} --changes ${changes} --dry-run ${repository}`,
   ]
-  const size = (statSync(PATHS.volume).size / 2 ** 30).toFixed(2)
+  const size = (statSync(volume).size / 2 ** 30).toFixed(2)
   return [
     `It is all still there: the volume (${size} GiB), its backups, its bitmap. Try next:`,
     ...commands.map(command => `  npm start -- ${command}`),

@@ -206,8 +206,9 @@ function aptCandidate(name) {
 /** @param {readonly string[]} args */
 function apt(args) {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  const { status } = spawnSync('apt-get', args, { env, stdio: ['ignore', 2, 2] })
-  if (status !== 0) throw new ScriptError(`apt-get ${args.join(' ')} failed`)
+  const { status, stdout, stderr } = spawnSync('apt-get', args, { env, encoding: 'utf8' })
+  if (status === 0) return
+  throw new ScriptError(`${stdout}${stderr}\napt-get ${args.join(' ')} failed`)
 }
 
 const INSTALL = {

@@ -9,8 +9,11 @@ import { createInterface } from 'node:readline'
 import { requirePrerequisites } from './prerequisites.mjs'
 import { findProgram, run, runScript, ScriptError } from './run.mjs'
 import { ROOT, setUp } from './setup.mjs'
+import { TapLines } from './tap-lines.mjs'
 
-/** @typedef {{ passed: number, failed: number, skipped: number }} Count */
+/** @typedef {import('./tap-lines.mjs').Count} Count */
+
+const CARGO_RESULT = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/gm
 
 await runScript(async () => {
   const files = process.argv.slice(2)
@@ -127,8 +130,6 @@ function countCargo(output) {
   return count
 }
 
-const CARGO_RESULT = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/gm
-
 /**
  * Does one thing; says how long it took and, when it fails, what it said.
  *
@@ -166,36 +167,4 @@ function tap(files) {
     child.on('error', reject)
     child.on('close', code => resolve(tests.count(code)))
   })
-}
-
-/** Reads TAP as it comes. */
-class TapLines {
-  /** @type {string | null} */ #total = null
-  #isFailure = false
-
-  /** @param {string} line */
-  read(line) {
-    const file = /^ok \d+ - build\/(\S+)\.js(.*)$/.exec(line)
-    if (file !== null) console.log(`ok       ${file[1]}.ts${file[2]?.replace(/ # time=/, ', ')}`)
-    if (/^# \{ total: .*\}$/.test(line)) this.#total = line
-    if (/^ *not ok /.test(line)) this.#isFailure = true
-    if (this.#isFailure) console.log(line.replace(/^not ok/, 'NOT OK'))
-    if (/^ *\.\.\.$/.test(line)) this.#isFailure = false
-  }
-
-  /**
-   * @param {number | null} code of tap
-   * @returns {Count}
-   */
-  count(code) {
-    const of = /** @param {string} word */ word =>
-      Number(new RegExp(`${word}: (\\d+)`).exec(this.#total ?? '')?.[1] ?? 0)
-    const failed = of('fail')
-    // tap can fail without a failed assertion: no tests, or a test that never ended.
-    return {
-      passed: of('pass'),
-      failed: failed === 0 && code !== 0 ? 1 : failed,
-      skipped: of('skip'),
-    }
-  }
 }

@@ -1,9 +1,9 @@
-import { slotExtent, type Geometry } from './core/chunk.js'
+import { slotExtent, slotRunBytes, type Geometry } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import type { Extent } from './core/extent.js'
 import type { Manifest } from './core/manifest.js'
 import type { BackupContext } from './backup.js'
-import { auditSlots } from './plan/audit-plan.js'
+import { auditWindows } from './plan/audit-plan.js'
 import type { BackupPlan } from './plan/backup-plan.js'
 import { randomFraction } from './random-fraction.js'
 import { readSlots } from './read-slots.js'
@@ -17,66 +17,67 @@ export interface AuditOutcome {
   readonly bytes: number
 }
 
-/**
- * Reads a random sample of the slots that were called clean and compares them with the parent.
- * Throws AUDIT_MISMATCH, naming the slots and every manifest that may have missed a change, when
- * the tracker has lied.
- */
-export async function auditSource(parts: {
+/** What is audited, and against what. */
+interface AuditQuestion {
   readonly source: Source
   readonly plan: BackupPlan
   readonly parent: Manifest | null
   readonly geometry: Geometry
   readonly context: BackupContext
-}): Promise<AuditOutcome> {
-  const { source, plan, parent, geometry, context } = parts
-  const { repository, signal, emit } = context
-  const slots = auditSlots({ plan, policy: context.audit, random: randomFraction })
-  if (parent === null || slots.length === 0) return { slots: 0, bytes: 0 }
+}
+
+/**
+ * Reads a random sample of the slots that were called clean and compares them with the parent.
+ * Throws AUDIT_MISMATCH, naming the slots and every manifest that may have missed a change, when
+ * the tracker has lied.
+ */
+export async function auditSource(question: AuditQuestion): Promise<AuditOutcome> {
+  const { plan, parent, geometry, context } = question
+  const { emit, audit: policy } = context
+  const audited = { slots: 0, bytes: 0 }
+  if (parent === null || plan.carriedSlots === 0 || policy === 'off') return audited
   emit({ type: 'stage', stage: 'audit' })
+  for (const slots of auditWindows({ plan, policy, random: randomFraction })) {
+    const lies = await differingSlots(slots, parent, question)
+    audited.slots += slots.length
+    audited.bytes += runsOf(slots).reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
+    if (lies.length > 0) throw await mismatch(lies, { audited, parent, geometry, context })
+  }
+  return audited
+}
+
+/** Those of some ascending slots in which the source is not what the parent says. */
+async function differingSlots(
+  slots: readonly number[],
+  parent: Manifest,
+  { source, geometry, context }: AuditQuestion,
+): Promise<number[]> {
+  const { repository, signal } = context
   const expected = await treeReader(repository.store, parent).lookup(slots)
   const found: Uint8Array[] = []
   const options = { device: source.handle, geometry, repository, budgets: context, signal }
-  for await (const run of readSlots(runsOf(slots), options)) found.push(run.rows)
+  for await (const { rows } of readSlots(runsOf(slots), options)) found.push(rows)
   const rows = Buffer.concat(found)
-  const lies = slots.filter((_, position) => !rowsAgree(rows, expected, position))
-  if (lies.length > 0) {
-    const manifests = await repository.manifests(context.volume, { signal })
-    throw mismatch(lies, {
-      geometry,
-      audited: slots.length,
-      suspects: suspectsOf(parent, manifests),
-    })
-  }
-  const bytes = slots.reduce((sum, slot) => sum + slotExtent(geometry, slot).length, 0)
-  return { slots: slots.length, bytes }
+  return slots.filter((_, position) => !rowsAgree(rows, expected, position))
 }
 
-/** The newest manifest whose every slot was read is above suspicion; all that were built on it since are not. */
-function suspectsOf(parent: Manifest, manifests: readonly Manifest[]): string[] {
-  const byId = new Map(manifests.map(manifest => [manifest.id, manifest]))
-  const suspects: string[] = []
-  let link: Manifest | undefined = parent
-  while (link !== undefined && link.fullyRead !== null && suspects.length < manifests.length) {
-    suspects.push(link.id)
-    link = link.parent === null ? undefined : byId.get(link.parent)
-  }
-  return suspects
-}
-
-function mismatch(
+/** The error that says where the tracker has lied, and since when it may have done so. */
+async function mismatch(
   lies: readonly number[],
-  {
-    geometry,
-    audited,
-    suspects,
-  }: { geometry: Geometry; audited: number; suspects: readonly string[] },
-): MoverError {
+  parts: Pick<AuditQuestion, 'geometry' | 'context'> & {
+    readonly audited: AuditOutcome
+    readonly parent: Manifest
+  },
+): Promise<MoverError> {
+  const { audited, parent, geometry, context } = parts
+  const { repository, volume, signal } = context
+  const suspects = suspectsOf(parent, await repository.manifests(volume, { signal }))
   const extents: Extent[] = lies.slice(0, 64).map(slot => slotExtent(geometry, slot))
   const first = extents[0]?.offset ?? 0
   return new MoverError(
     'AUDIT_MISMATCH',
-    `the change tracker lied: ${lies.length} of ${audited} audited slots that it called clean differ from the parent, the first at byte ${first}`,
+    `the change tracker lied: ${lies.length} of ${audited.slots} audited slots that it called ` +
+      `clean differ from the parent, the first at byte ${first}`,
     {
       stage: 'audit',
       offset: first,
@@ -88,4 +89,10 @@ function mismatch(
       details: { slots: lies.slice(0, 1024), slotsInAll: lies.length, extents, suspects },
     },
   )
+}
+
+/** The newest manifest whose every slot was read is above suspicion; all that build on it are not. */
+function suspectsOf(parent: Manifest, manifests: readonly Manifest[]): string[] {
+  const fullyRead = parent.fullyRead ?? parent.id
+  return manifests.filter(manifest => manifest.fullyRead === fullyRead).map(({ id }) => id)
 }

@@ -98,9 +98,10 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const startedMs = performance.now()
   const { repository, signal, emit } = context
   emit({ type: 'stage', stage: 'plan' })
-  await repository.store.refresh({ signal })
   const geometry = { volumeBytes: source.volumeBytes, chunkBytes: repository.defaults.chunkBytes }
   const choice = await chooseBackupParent(geometry, context)
+  // After the parent is known: a backup may commit in between, and its chunks must be found.
+  await repository.store.refresh({ signal })
   const plan = await planBackup({
     geometry,
     mode: choice.mode,

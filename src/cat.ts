@@ -45,8 +45,9 @@ async function run(
 ): Promise<CatResult> {
   const startedMs = performance.now()
   await using _session = await repository.beginSession('read', null)
-  await repository.store.refresh({ signal })
   const manifest = await repository.resolve(options.manifest, null, { signal })
+  // After the manifest is known: a backup may commit in between, and its chunks must be found.
+  await repository.store.refresh({ signal })
   const geometry: Geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
   const extent = range ?? { offset: 0, length: geometry.volumeBytes }
   refuseBeyond(extent, geometry)

@@ -20,9 +20,10 @@ export interface DiffOptions extends AbortOptions {
  */
 export async function* diff({ repository, from, to, signal }: DiffOptions): AsyncGenerator<Extent> {
   await using _session = await repository.beginSession('read', null)
-  await repository.store.refresh({ signal })
   const before = await repository.resolve(from, null, { signal })
   const after = await repository.resolve(to, null, { signal })
+  // After both manifests are known: a backup may commit in between, and their chunks must be found.
+  await repository.store.refresh({ signal })
   yield* differingExtents(repository, before, after)
 }
 

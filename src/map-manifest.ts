@@ -24,8 +24,9 @@ export interface MapManifestOptions extends AbortOptions {
 export async function* mapManifest(options: MapManifestOptions): AsyncGenerator<MappedExtent> {
   const { repository, signal } = options
   await using _session = await repository.beginSession('read', null)
-  await repository.store.refresh({ signal })
   const manifest = await repository.resolve(options.manifest, null, { signal })
+  // After the manifest is known: a backup may commit in between, and its chunks must be found.
+  await repository.store.refresh({ signal })
   const tree = treeReader(repository.store, manifest)
   const parents = await repository.manifests(manifest.volume, { signal })
   const parent = parents.find(({ id }) => id === manifest.parent)

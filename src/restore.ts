@@ -83,8 +83,9 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
   const { repository, signal, emit } = context
   emit({ type: 'stage', stage: 'plan' })
   await using _session = await repository.beginSession('read', null)
-  await repository.store.refresh({ signal })
   const manifest = await repository.resolve(context.manifest, null, { signal })
+  // After the manifest is known: a backup may commit in between, and its chunks must be found.
+  await repository.store.refresh({ signal })
   await using target = await openTarget(context.target, {
     keeps: context.onto !== null,
     force: context.force,
@@ -139,6 +140,7 @@ async function planRestore(comparison: Comparison): Promise<RestorePlan> {
     }
   }
   const state = await repository.resolve(onto, manifest.volume, { signal })
+  await repository.store.refresh({ signal })
   const { slots, comparedBytes } = await slotsSince(state, comparison)
   const bytesTotal = Math.min(slots.size * manifest.chunkBytes, volumeBytes)
   return { wanted: () => slotsOf(tree, slots), bytesTotal, comparedBytes }

@@ -77,9 +77,10 @@ async function run(options: Omit<VerifyOptions, 'signal'>, job: JobContext): Pro
     bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
   }
   await using _session = await repository.beginSession('read', null)
+  // Manifests first: a backup may commit in between, and its chunks must not be called missing.
+  const manifests = await selectManifests(options.manifests ?? null, context)
   job.emit({ type: 'stage', stage: 'index' })
   const segments = await verifySegments(context)
-  const manifests = await selectManifests(options.manifests ?? null, context)
   job.emit({ type: 'stage', stage: 'verify' })
   const parts = await verifyParts(options, manifests, context)
   return {

@@ -7,6 +7,7 @@
 import { MoverError, isMoverErrorCode } from '../core/errors.js'
 import type { MoverErrorCode, Stage } from '../core/errors.js'
 import { packageVersion, requireAddon } from './installed.js'
+import { nativeRemedy } from './native-remedy.js'
 
 /** Every function that the addon exports; `native` is the way to call them. */
 export interface Addon extends DeviceCalls, IndexCalls, EncodeCalls, DecodeCalls {
@@ -239,7 +240,13 @@ export function toMoverError(error: unknown, stage: Stage | null = null): MoverE
     })
   }
   const { code, message, offset, path, os } = failure
-  return new MoverError(code, message, { stage, offset, details: { path, os }, cause: error })
+  return new MoverError(code, message, {
+    stage,
+    offset,
+    remedy: nativeRemedy(code),
+    details: { path, os },
+    cause: error,
+  })
 }
 
 let loaded: Addon | null = null

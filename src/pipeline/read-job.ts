@@ -1,5 +1,6 @@
 import type { AbortOptions } from '../core/abort.js'
 import type { Geometry } from '../core/chunk.js'
+import { PACK_BYTES_MIN, PACK_CHUNKS_MIN } from '../core/limits.js'
 import { loadAddon, native } from '../native/addon.js'
 
 export interface ReadJobOptions extends AbortOptions {
@@ -28,7 +29,8 @@ export function openReadJob(options: ReadJobOptions): ReadJob {
         volumeBytes: geometry.volumeBytes,
         codec: 0,
         level: 0,
-        packBytes: geometry.chunkBytes * 4,
+        // No pack is made; the native core only holds the number against the size of a chunk.
+        packBytes: Math.max(PACK_BYTES_MIN, PACK_CHUNKS_MIN * geometry.chunkBytes),
         packsRoot: '',
         tempPrefix: '',
         repositoryId: Buffer.alloc(16),

@@ -67,7 +67,6 @@ export async function write(
 ): Promise<Extent> {
   await using file = await open(path, 'r+')
   await writeAt(file, offset, contentOf(content, seed, length))
-  await file.sync()
   return { offset, length }
 }
 
@@ -91,7 +90,6 @@ export async function changeVolume(
     await writeAt(file, offset, contentOf(content, options.seed + each, length))
     written.push({ offset, length })
   }
-  await file.sync()
   return written
 }
 
@@ -126,8 +124,13 @@ export function bitmapOfWrites(
 }
 
 /** The loop device of a file, which is a whole number of sectors; detached when the test ends. */
-export async function attachLoop(t: Test, path: string): Promise<string> {
-  const { stdout } = await execute('losetup', ['--find', '--show', path])
+export async function attachLoop(
+  t: Test,
+  path: string,
+  { sectorBytes = 512 } = {},
+): Promise<string> {
+  const options = ['--find', '--show', '--sector-size', `${sectorBytes}`]
+  const { stdout } = await execute('losetup', [...options, path])
   const device = stdout.trim()
   t.teardown(async () => {
     await execute('losetup', ['--detach', device])
