@@ -66,11 +66,11 @@ const TEST_TOOLS = [
 ]
 
 /**
- * Checks everything, in this order: Node, the machine, the programs. Returns the environment to build
- * with. Throws a ScriptError that says what is missing and which command brings it.
+ * Checks everything, in this order: Node, the machine, the programs. Returns the folder of the Rust to
+ * build with. Throws a ScriptError that says what is missing and which command brings it.
  *
  * @param {{ forTests?: boolean }} [options]
- * @returns {NodeJS.ProcessEnv}
+ * @returns {string}
  */
 export function requirePrerequisites({ forTests = false } = {}) {
   checkNode()
@@ -85,7 +85,7 @@ export function requirePrerequisites({ forTests = false } = {}) {
   if (still.length > 0 || found === null) {
     throw new ScriptError(`still missing after the installation: ${namesOf(still, found === null)}`)
   }
-  return { ...process.env, PATH: [found, ...programFolders()].join(':') }
+  return found
 }
 
 function checkNode() {
@@ -184,7 +184,9 @@ function packageManager() {
 function rustRemedy(manager, { forTests }) {
   if (manager === 'apt-get') {
     // Debian 12 keeps its own Rust at 1.63, and beside it a current one for building browsers.
-    const suffix = ['', '-web'].find(each => isAtLeast(aptCandidate(`rustc${each}`), rustWanted()))
+    const isNewEnough = /** @param {string} suffix */ suffix =>
+      isAtLeast(aptCandidate(`rustc${suffix}`), rustWanted())
+    const suffix = ['', '-web'].find(isNewEnough) ?? (isUnlistedDebian12() ? '-web' : undefined)
     if (suffix !== undefined) {
       const names = forTests ? ['rustc', 'cargo', 'rustfmt'] : ['rustc', 'cargo']
       return { packages: names.map(name => name + suffix), command: null }
@@ -194,6 +196,13 @@ function rustRemedy(manager, { forTests }) {
     return { packages: [], command: 'rustup toolchain install stable && rustup default stable' }
   }
   return { packages: [], command: 'curl -sSf https://sh.rustup.rs | sh -s -- -y && . ~/.cargo/env' }
+}
+
+/** A new machine's apt knows no package before its first update, which only root can make. */
+function isUnlistedDebian12() {
+  if (aptCandidate('rustc') !== '0') return false
+  const release = readFileSync('/etc/os-release', 'utf8')
+  return /^ID=debian$/m.test(release) && /^VERSION_ID="12"$/m.test(release)
 }
 
 /** @param {string} name */

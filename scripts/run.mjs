@@ -66,6 +66,16 @@ export function programFolders() {
 }
 
 /**
+ * The environment of a program that is to find others in `folder` before anywhere else.
+ *
+ * @param {string} folder
+ * @returns {NodeJS.ProcessEnv}
+ */
+export function searchingFirst(folder) {
+  return { ...process.env, PATH: [folder, ...programFolders()].join(':') }
+}
+
+/**
  * The full path of a program, or null.
  *
  * @param {string} name

@@ -25,7 +25,7 @@ const STAMP = join(ROOT, 'node_modules', '.mover-stamp.json')
  * @property {string} what as printed while it runs
  * @property {() => string} picture of what it is made from and of what it made
  * @property {() => boolean} [isDone] for a machine on which someone else did it
- * @property {(environment: NodeJS.ProcessEnv) => Promise<void>} make
+ * @property {(rustFolder: string) => Promise<void>} make
  */
 
 /** @type {readonly Step[]} */
@@ -61,25 +61,21 @@ const STEPS = [
 ]
 
 /**
- * Does what is not done yet, in order; says each step and its seconds on stderr. `forTests` also
- * asks for the programs that only the tests need.
+ * Does what is not done yet, in order; says each step and its seconds on stderr.
  *
- * @param {{ forTests?: boolean }} [options]
  * @returns {Promise<void>}
  */
-export async function setUp({ forTests = false } = {}) {
+export async function setUp() {
   const stamp = readStamp(STAMP)
-  const isReady = STEPS.every(step => stamp[step.name] === step.picture())
-  if (isReady && !forTests) return
+  if (STEPS.every(step => stamp[step.name] === step.picture())) return
 
   // The slow way needs more code, which the fast one need not load.
   const { requirePrerequisites } = await import('./prerequisites.mjs')
-  const environment = requirePrerequisites({ forTests })
-  if (isReady) return
+  const rustFolder = requirePrerequisites()
   const { holdLock } = await import('./lock.mjs')
   const release = await holdLock(`mover set-up ${ROOT}`)
   try {
-    for (const step of STEPS) await doStep(step, environment)
+    for (const step of STEPS) await doStep(step, rustFolder)
   } finally {
     release()
   }
@@ -87,15 +83,15 @@ export async function setUp({ forTests = false } = {}) {
 
 /**
  * @param {Step} step
- * @param {NodeJS.ProcessEnv} environment
+ * @param {string} rustFolder
  */
-async function doStep(step, environment) {
+async function doStep(step, rustFolder) {
   // Read again: another set-up may have done it while this one waited for the lock.
   if (readStamp(STAMP)[step.name] === step.picture()) return
   if (step.isDone?.() !== true) {
     process.stderr.write(`set-up: ${step.what} `)
     const begun = performance.now()
-    await step.make(environment)
+    await step.make(rustFolder)
     process.stderr.write(`${((performance.now() - begun) / 1000).toFixed(1)} s\n`)
   }
   writeStamp(STAMP, { ...readStamp(STAMP), [step.name]: step.picture() })
@@ -122,12 +118,12 @@ function packagesAreThere() {
   }
 }
 
-/** @param {NodeJS.ProcessEnv} environment */
-async function installPackages(environment) {
-  const { findProgram, run, ScriptError } = await import('./run.mjs')
+async function installPackages() {
+  const { findProgram, run, ScriptError, searchingFirst } = await import('./run.mjs')
   const npm = process.env.npm_execpath ?? findProgram('npm')
   if (npm === null) throw new ScriptError('npm was not found: it belongs to Node, install both')
-  const env = { ...environment, ...(await nodeHeaders(npm)) }
+  // What packages build is for the Node that runs this, which need not be the first in the PATH.
+  const env = { ...searchingFirst(dirname(process.execPath)), ...(await nodeHeaders(npm)) }
   const args = ['ci', '--no-audit', '--no-fund']
   if (npm.endsWith('.js')) await run(process.execPath, [npm, ...args], { cwd: ROOT, env })
   else await run(npm, args, { cwd: ROOT, env })
@@ -158,10 +154,10 @@ async function nodeHeaders(npm) {
   return isConfigured ? {} : { npm_config_nodedir: prefix }
 }
 
-/** @param {NodeJS.ProcessEnv} environment */
-async function buildAddon(environment) {
-  const { run } = await import('./run.mjs')
-  const target = environment.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
+/** @param {string} rustFolder */
+async function buildAddon(rustFolder) {
+  const { run, searchingFirst } = await import('./run.mjs')
+  const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
   const args = [
     'build',
     '--release',
@@ -169,7 +165,10 @@ async function buildAddon(environment) {
     '--manifest-path',
     join(ROOT, 'native', 'Cargo.toml'),
   ]
-  await run('cargo', args, { cwd: ROOT, env: { ...environment, CARGO_TARGET_DIR: target } })
+  await run('cargo', args, {
+    cwd: ROOT,
+    env: { ...searchingFirst(rustFolder), CARGO_TARGET_DIR: target },
+  })
 
   // A running process may have the old one mapped, so it is replaced and never written into.
   const addon = join(ROOT, 'native', 'mover.node')

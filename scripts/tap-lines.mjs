@@ -7,8 +7,9 @@ export class TapLines {
 
   /** @param {string} line */
   read(line) {
-    const file = /^ok \d+ - build\/(\S+)\.js(.*)$/.exec(line)
-    if (file !== null) console.log(`ok       ${file[1]}.ts${file[2]?.replace(/ # time=/, ', ')}`)
+    const [, file, time] = /^ok \d+ - build\/(\S+)\.js # time=([\d.]+)ms/.exec(line) ?? []
+    if (file !== undefined)
+      console.log(`ok       ${file}.ts, ${(Number(time) / 1000).toFixed(1)} s`)
     if (/^ *ok .* # SKIP/.test(line)) console.log(line.replace(/^ *ok \d+ - /, 'skipped  '))
     if (/^# \{ total: .*\}$/.test(line)) this.#total = line
     if (/^ *not ok /.test(line)) this.#isFailure = true

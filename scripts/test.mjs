@@ -7,7 +7,7 @@ import { rmSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { requirePrerequisites } from './prerequisites.mjs'
-import { findProgram, run, runScript, ScriptError } from './run.mjs'
+import { findProgram, run, runScript, ScriptError, searchingFirst } from './run.mjs'
 import { ROOT, setUp } from './setup.mjs'
 import { TapLines } from './tap-lines.mjs'
 
@@ -17,9 +17,9 @@ const CARGO_RESULT = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) igno
 
 await runScript(async () => {
   const files = process.argv.slice(2)
-  const environment = requirePrerequisites({ forTests: true })
+  const rustFolder = requirePrerequisites({ forTests: true })
   await setUp()
-  const counts = files.length > 0 ? await someTests(files) : await everything(environment)
+  const counts = files.length > 0 ? await someTests(files) : await everything(rustFolder)
 
   const total = { passed: 0, failed: 0, skipped: 0 }
   for (const { passed, failed, skipped } of counts) {
@@ -33,10 +33,10 @@ await runScript(async () => {
 })
 
 /**
- * @param {NodeJS.ProcessEnv} environment
+ * @param {string} rustFolder
  * @returns {Promise<Count[]>}
  */
-async function everything(environment) {
+async function everything(rustFolder) {
   const counts = [
     await check('format of the code (prettier)', () =>
       node('prettier/bin/prettier.cjs', '--check', '.'),
@@ -44,7 +44,7 @@ async function everything(environment) {
     await check('types of the scripts (tsc)', () => tsc('scripts')),
     await check('types of the tests (tsc)', compileTests),
     await check('lints (eslint)', () => node('eslint/bin/eslint.js', '--max-warnings', '0', '.')),
-    ...(await rustChecks(environment)),
+    ...(await rustChecks(rustFolder)),
   ]
   return [...counts, await tap([])]
 }
@@ -82,25 +82,28 @@ function node(script, ...args) {
 }
 
 /**
- * @param {NodeJS.ProcessEnv} environment
+ * @param {string} rustFolder
  * @returns {Promise<Count[]>}
  */
-async function rustChecks(environment) {
-  const target = environment.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
-  const options = { cwd: join(ROOT, 'native'), env: { ...environment, CARGO_TARGET_DIR: target } }
+async function rustChecks(rustFolder) {
+  const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
+  const env = { ...searchingFirst(rustFolder), CARGO_TARGET_DIR: target }
+  const options = { cwd: join(ROOT, 'native'), env }
   const cargo = /** @param {string[]} args */ (...args) => run('cargo', args, options)
   return [
     await check('format of the Rust code (cargo fmt)', () => cargo('fmt', '--check')),
-    await clippy(cargo),
+    await clippy(cargo, rustFolder),
     await cargoTest(cargo),
   ]
 }
 
-/** @param {(...args: string[]) => Promise<string>} cargo */
-async function clippy(cargo) {
+/**
+ * @param {(...args: string[]) => Promise<string>} cargo
+ * @param {string} rustFolder
+ */
+async function clippy(cargo, rustFolder) {
   const what = 'lints of the Rust code (cargo clippy)'
-  const folders = process.env.PATH?.split(':')
-  if (findProgram('cargo-clippy', folders) === null) {
+  if (findProgram('cargo-clippy', [rustFolder]) === null) {
     console.log(`skipped  ${what}: this Rust has no clippy (rustup component add clippy)`)
     return { passed: 0, failed: 0, skipped: 1 }
   }

@@ -84,8 +84,15 @@ export async function readConfig(
     })
   }
   const bytes = await backend.get(`config/${highest}`, { maxBytes: RECORD_BYTES_MAX, ...options })
-  return configOf(unsealRecord(CONFIG, bytes))
+  try {
+    return configOf(unsealRecord(CONFIG, bytes, `config/${highest} of the repository`))
+  } catch (cause) {
+    if (!(cause instanceof MoverError) || cause.code !== 'CONFIG_CORRUPT') throw cause
+    throw new MoverError('CONFIG_CORRUPT', cause.message, { stage: 'open', remedy: REMEDY, cause })
+  }
 }
+
+const REMEDY = 'restore the config object from a copy of the repository'
 
 function configOf(value: unknown): RepositoryConfig {
   const record = asRecord(value)
@@ -134,8 +141,5 @@ function asStrings(value: unknown): string[] {
 }
 
 function corrupt(what: string): MoverError {
-  return new MoverError('CONFIG_CORRUPT', `the repository's config has no valid ${what}`, {
-    stage: 'open',
-    remedy: 'restore the config object from a copy of the repository',
-  })
+  return new MoverError('CONFIG_CORRUPT', `the repository's config has no valid ${what}`)
 }

@@ -3,7 +3,11 @@ import type { Backend } from './backend/backend.js'
 import { LocalBackend } from './backend/local-backend.js'
 import type { AbortOptions } from './core/abort.js'
 import type { Manifest } from './core/manifest.js'
-import { readManifests, resolveReference, type DamagedManifest } from './manifest/manifest-catalog.js'
+import {
+  readManifests,
+  resolveReference,
+  type DamagedManifest,
+} from './manifest/manifest-catalog.js'
 import {
   configBytes,
   newConfig,

@@ -1,11 +1,11 @@
-import { slotCount, slotExtent, type Geometry } from './core/chunk.js'
-import { MoverError } from './core/errors.js'
+import { slotCount, slotExtent, type Geometry, type SlotRun } from './core/chunk.js'
+import { errorKind, MoverError } from './core/errors.js'
 import type { Manifest } from './core/manifest.js'
 import { SlotSet } from './core/slot-set.js'
 import { treeDiff } from './manifest/tree-diff.js'
 import { SLOT_ROW_BYTES } from './native/batch.js'
-import { auditSlots } from './plan/audit-plan.js'
-import { BackupPlan } from './plan/backup-plan.js'
+import type { EncodedRun } from './pipeline/encode-pipeline.js'
+import { auditSample } from './plan/audit-plan.js'
 import { readSlots } from './read-slots.js'
 import type { RestoreContext } from './restore.js'
 import { differingRuns, rowsAgree, runsOf } from './compare-rows.js'
@@ -28,9 +28,10 @@ export interface Comparison {
  */
 export async function slotsSince(
   onto: Manifest,
-  { manifest, target, context }: Comparison,
+  comparison: Comparison,
 ): Promise<{ slots: SlotSet; comparedBytes: number }> {
-  const { repository, signal } = context
+  const { manifest, target, context } = comparison
+  const { repository } = context
   refuseOtherSize(onto, manifest, target)
   const geometry: Geometry = manifest
   const slots = new SlotSet(slotCount(geometry))
@@ -39,15 +40,11 @@ export async function slotsSince(
     const count = Math.min(run.first + run.count, slots.slotCount) - run.first
     if (count > 0) slots.addRun({ first: run.first, count })
   }
-  // What will be written plays the part of what a backup reads: the rest is sampled in the same way.
-  const zeroSlots = new SlotSet(slots.slotCount)
-  const plan = new BackupPlan({ geometry, mode: 'incremental', readSlots: slots, zeroSlots })
-  const sample = auditSlots({ plan, policy: 'default', random: randomFraction })
+  const sample = auditSample({ excluded: slots, policy: 'default', random: randomFraction })
   if (sample.length === 0) return { slots, comparedBytes: 0 }
   const expected = await wanted.lookup(sample)
   const found: Uint8Array[] = []
-  const options = { device: target.handle, geometry, repository, budgets: context, signal }
-  for await (const { rows } of readSlots(runsOf(sample), options)) found.push(rows)
+  for await (const { rows } of readTarget(runsOf(sample), comparison)) found.push(rows)
   const rows = Buffer.concat(found)
   const wrong = sample.find((_, position) => !rowsAgree(rows, expected, position))
   if (wrong !== undefined) throw otherState(onto, target, slotExtent(geometry, wrong).offset)
@@ -60,18 +57,17 @@ export async function slotsSince(
  * then all slots beyond: what the target holds is not trusted at all.
  */
 export async function* differingSlots(
-  { manifest, target, context }: Comparison,
+  comparison: Comparison,
   readableBytes: number,
 ): AsyncGenerator<SlotRows> {
-  const { repository, signal } = context
-  const geometry: Geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
-  const tree = treeReader(repository.store, manifest)
+  const { manifest, context } = comparison
+  const geometry: Geometry = manifest
+  const tree = treeReader(context.repository.store, manifest)
   const count =
     readableBytes >= geometry.volumeBytes
       ? slotCount(geometry)
       : Math.floor(readableBytes / geometry.chunkBytes)
-  const options = { device: target.handle, geometry, repository, budgets: context, signal }
-  for await (const read of readSlots([{ first: 0, count }], options)) {
+  for await (const read of readTarget([{ first: 0, count }], comparison)) {
     const range = { from: read.first, to: read.first + read.count }
     for await (const wanted of tree.slots(range)) {
       const from = (wanted.first - read.first) * SLOT_ROW_BYTES
@@ -94,6 +90,27 @@ export async function readBackTarget(comparison: Comparison): Promise<void> {
         remedy: 'do not use this target: the device, its cable or its driver loses writes',
       },
     )
+  }
+}
+
+/** Reads slots of the target; a failure of it is the target's, though it is read as a source is (B22). */
+async function* readTarget(
+  runs: readonly SlotRun[],
+  { manifest, target, context }: Comparison,
+): AsyncGenerator<EncodedRun> {
+  const { repository, signal } = context
+  const geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
+  try {
+    const options = { device: target.handle, geometry, repository, budgets: context, signal }
+    yield* readSlots(runs, options)
+  } catch (error) {
+    if (!(error instanceof MoverError) || errorKind(error.code) !== 'source') throw error
+    const { offset, stage, message } = error
+    throw new MoverError('TARGET_FAILED', `cannot read ${target.name} to compare it: ${message}`, {
+      stage,
+      offset,
+      cause: error,
+    })
   }
 }
 

@@ -87,6 +87,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
   await using target = await openTarget(context.target, {
+    volumeBytes: manifest.volumeBytes,
     keeps: context.onto !== null,
     force: context.force,
     identity: context.identity,

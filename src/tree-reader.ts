@@ -1,4 +1,7 @@
+import type { AbortOptions } from './core/abort.js'
+import { MoverError } from './core/errors.js'
 import type { Manifest } from './core/manifest.js'
+import { isDamage } from './damage-error.js'
 import { TreeReader } from './manifest/tree-walk.js'
 import type { ChunkStore } from './store/chunk-store.js'
 
@@ -7,6 +10,27 @@ export function treeReader(store: ChunkStore, manifest: Manifest): TreeReader {
   return new TreeReader({
     geometry: manifest,
     tree: manifest.tree,
-    readPages: digests => store.readPages(digests),
+    readPages: digests => readTreePages(store, digests),
   })
+}
+
+/**
+ * The bytes of tree pages, in the order asked for. A page whose pack is gone or cut is damaged as much
+ * as one that is not what its digest names: PAGE_CORRUPT.
+ */
+export async function readTreePages(
+  store: ChunkStore,
+  digests: readonly Uint8Array[],
+  options?: AbortOptions,
+): Promise<Uint8Array[]> {
+  try {
+    return await store.readPages(digests, options)
+  } catch (cause) {
+    if (!isDamage(cause) || cause.code === 'CHUNK_MISSING') throw cause
+    throw new MoverError('PAGE_CORRUPT', `a tree page is lost: ${cause.message}`, {
+      stage: 'read',
+      remedy: 'mover verify names everything that is damaged',
+      cause,
+    })
+  }
 }

@@ -13,6 +13,7 @@ import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter } from './pipeline/progress-meter.js'
 import { openWorkerPool, type WorkerPool } from './pipeline/worker-pool.js'
 import { RestoreWindow } from './restore-window.js'
+import { readTreePages } from './tree-reader.js'
 import { integrityMessage, type VerifiedParts, type VerifyContext } from './verify.js'
 
 const WINDOW_SLOTS = 262_144
@@ -135,7 +136,7 @@ async function flush(window: RestoreWindow, { decoding, pool, bad, context }: St
       context.report.add(
         'pack',
         pack,
-        'the pack is missing, or chunks in it are not what their digests name',
+        'it is missing or cannot be read, or chunks in it are not what their digests name',
       )
     }
   }
@@ -194,7 +195,7 @@ function countingReader(
     tree: manifest.tree,
     readPages: digests => {
       count(digests.length)
-      return repository.store.readPages(digests, { signal })
+      return readTreePages(repository.store, digests, { signal })
     },
   })
 }

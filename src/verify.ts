@@ -1,15 +1,17 @@
 import { join } from 'node:path'
-import { throwIfAborted, type AbortOptions } from './core/abort.js'
+import type { AbortOptions } from './core/abort.js'
 import { MoverError } from './core/errors.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { Manifest } from './core/manifest.js'
 import type { Damage } from './core/progress.js'
+import { isDamage, isLostByMedium } from './damage-error.js'
 import { DamageReport } from './damage-report.js'
 import { readManifests } from './manifest/manifest-catalog.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
 import { verifyIndependently } from './verify-independently.js'
+import { verifyPacks } from './verify-packs.js'
 import { verifyTrees } from './verify-trees.js'
 
 export interface VerifyOptions extends AbortOptions {
@@ -82,11 +84,11 @@ async function run(options: Omit<VerifyOptions, 'signal'>, job: JobContext): Pro
   job.emit({ type: 'stage', stage: 'index' })
   const segments = await verifySegments(context)
   job.emit({ type: 'stage', stage: 'verify' })
-  const parts = await verifyParts(options, manifests, context)
+  const parts = await verifyParts(options, { manifests, segments }, context)
   return {
     operation: 'verify',
     manifests: manifests.length,
-    segments,
+    segments: segments.listed,
     ...parts,
     damage: context.report.all(),
     seconds: (performance.now() - startedMs) / 1000,
@@ -95,23 +97,33 @@ async function run(options: Omit<VerifyOptions, 'signal'>, job: JobContext): Pro
 
 function verifyParts(
   options: Omit<VerifyOptions, 'signal'>,
-  manifests: readonly Manifest[],
+  found: { readonly manifests: readonly Manifest[]; readonly segments: VerifiedSegments },
   context: VerifyContext,
 ): Promise<VerifiedParts> {
-  if (options.independent === true) return verifyIndependently(manifests, context)
-  return options.packs === true ? verifyPacks(context) : verifyTrees(manifests, context)
+  if (options.independent === true) return verifyIndependently(found.manifests, context)
+  if (options.packs === true) return verifyPacks(found.segments.good, context)
+  return verifyTrees(found.manifests, context)
+}
+
+interface VerifiedSegments {
+  readonly listed: number
+  /** Names of those that hold. */
+  readonly good: readonly string[]
 }
 
 /** Every byte of every segment; a damaged one is left out of the look-ups that follow. */
-async function verifySegments({ repository, report, signal }: VerifyContext): Promise<number> {
+async function verifySegments(context: VerifyContext): Promise<VerifiedSegments> {
+  const { repository, report, signal } = context
   const { backend, store } = repository
   await store.refreshTolerant({ signal })
-  let segments = 0
+  const good: string[] = []
+  let listed = 0
   for await (const { name } of backend.list('index/', { signal })) {
     const id = name.slice('index/'.length)
-    segments += 1
+    listed += 1
     try {
       await native(addon => addon.checkSegment(join(store.root, name), id), 'verify')
+      good.push(name)
     } catch (error) {
       // Merged away since it was listed.
       if (isCode(error, 'OBJECT_NOT_FOUND')) continue
@@ -121,40 +133,15 @@ async function verifySegments({ repository, report, signal }: VerifyContext): Pr
       })
     }
   }
-  return segments
+  return { listed, good }
 }
-
-/** Whole packs against the digests that name them: no key and no decoding is needed for it. */
-async function verifyPacks({ repository, report, signal }: VerifyContext): Promise<VerifiedParts> {
-  const { backend, store } = repository
-  const totals = { packs: 0, bytes: 0 }
-  const underWay = new Set<Promise<void>>()
-  for await (const { name, bytes } of backend.list('packs/', { signal })) {
-    throwIfAborted({ signal })
-    const id = name.slice(name.lastIndexOf('/') + 1)
-    const check = native(addon => addon.checkPack(join(store.root, name), id), 'verify')
-      .catch((error: unknown) => {
-        report.add('pack', id, integrityMessage(error))
-      })
-      .finally(() => underWay.delete(check))
-    underWay.add(check)
-    totals.packs += 1
-    totals.bytes += bytes
-    if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
-  }
-  await Promise.all(underWay)
-  return { ...totals, pages: 0, chunks: 0 }
-}
-
-/** Two read ahead while two are hashed; libuv has four threads. */
-const PACKS_AT_ONCE = 4
 
 async function selectManifests(
   references: readonly string[] | null,
   { repository, report, signal }: VerifyContext,
 ): Promise<readonly Manifest[]> {
   const { manifests, damaged } = await readManifests(repository.backend, undefined, { signal })
-  for (const { name, error } of damaged) report.add('manifest', name, error.message)
+  for (const { name, error } of damaged) report.add('manifest', name, integrityMessage(error))
   if (references === null || references.length === 0) return manifests
   const ids = new Set<string>()
   for (const reference of references)
@@ -162,22 +149,10 @@ async function selectManifests(
   return manifests.filter(({ id }) => ids.has(id))
 }
 
-/** The message of damage. An error that is none, such as EIO, is thrown on: it proves nothing of the bytes. */
+/** The message of damage; an error that is none is thrown on, since it proves nothing of the bytes. */
 export function integrityMessage(error: unknown): string {
-  const codes = [
-    'PACK_CORRUPT',
-    'SEGMENT_CORRUPT',
-    'PAGE_CORRUPT',
-    'CHUNK_CORRUPT',
-    'CHUNK_MISSING',
-  ]
-  const isDamage =
-    error instanceof MoverError &&
-    [...codes, 'MANIFEST_CORRUPT', 'CODEC_FAILED', 'OBJECT_NOT_FOUND', 'BACKEND_FAILED'].includes(
-      error.code,
-    )
-  if (!isDamage) throw error
-  return error.message
+  if (isDamage(error) || isLostByMedium(error)) return error.message
+  throw error
 }
 
 function isCode(error: unknown, code: string): boolean {

@@ -23,6 +23,7 @@ export function verifySummary(result: VerifyResult): readonly string[] {
 
 // Nothing is healed by verify itself; these are true for every kind of damage.
 const REMEDY = [
-  'try: back the volume up again while its source has the bytes: what is damaged is stored anew',
-  '     mover rebuild-index, where only segments are damaged',
+  'try: mover rebuild-index, where only segments are damaged',
+  '     else move the damaged packs away (verify --packs names them) and back the volumes up again',
+  '     while their sources have the bytes: what is lost is stored anew; then mover rebuild-index',
 ]

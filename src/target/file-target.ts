@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { link, open, unlink } from 'node:fs/promises'
+import { link, open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
@@ -12,7 +12,7 @@ import type { Target } from './target.js'
  * when it is whole and durable: a half-restored file is never taken for a volume.
  */
 export function createFileTarget(path: string): Target {
-  const partial = join(dirname(path), `.${basename(path)}.${randomBytes(4).toString('hex')}.mover`)
+  const partial = partialName(path)
   let opened: number | null = null
   let isNamed = false
   const handle = () => {
@@ -79,10 +79,19 @@ export function openFileTarget(path: string, { keeps }: { readonly keeps: boolea
   }
 }
 
+/** Beside the target and hidden; no longer than a name may be, whatever the target's own length. */
+function partialName(path: string): string {
+  const start = Buffer.from(basename(path)).subarray(0, NAME_BYTES_MAX).toString('latin1')
+  const name = start.replace(/[^\w.-]/g, '_')
+  return join(dirname(path), `.${name}.${randomBytes(4).toString('hex')}.mover`)
+}
+
+/** Of 255 that a name may have, so that the rest of the hidden one fits. */
+const NAME_BYTES_MAX = 200
+
 async function linkTarget(partial: string, path: string): Promise<void> {
   try {
-    await link(partial, path)
-    await unlink(partial)
+    await giveName(partial, path)
     await syncDirectory(dirname(path))
   } catch (cause) {
     if (isCode(cause, 'EEXIST')) throw targetExists(path)
@@ -90,6 +99,20 @@ async function linkTarget(partial: string, path: string): Promise<void> {
       stage: 'flush',
       cause,
     })
+  }
+}
+
+/** Never over something: a link fails with EEXIST, and so does the empty file that stands in for it. */
+async function giveName(partial: string, path: string): Promise<void> {
+  try {
+    await link(partial, path)
+    await unlink(partial)
+  } catch (error) {
+    // File systems without hard links, such as exFAT.
+    if (!isCode(error, 'EPERM') && !isCode(error, 'EOPNOTSUPP')) throw error
+    const claim = await open(path, 'wx', 0o600)
+    await claim.close()
+    await rename(partial, path)
   }
 }
 

@@ -1,4 +1,4 @@
-import { readdir, readFile, realpath, stat } from 'node:fs/promises'
+import { lstat, readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { MoverError } from '../core/errors.js'
 
@@ -29,31 +29,56 @@ export type TargetKind = 'missing' | 'file' | 'block'
  * TARGET_EXISTS, or TARGET_UNUSABLE for what is neither a file nor a block device.
  */
 export async function guardTarget(path: string, options: GuardOptions): Promise<TargetKind> {
-  const { procPath = '/proc', sysPath = '/sys', force } = options
-  const found = await statOrNull(path)
-  if (found === null) {
-    await refuseInsideRepository(join(await realDirectory(path), 'x'), options.repositoryPath)
-    return 'missing'
+  const { procPath = '/proc', sysPath = '/sys' } = options
+  const found = await orNull(stat(path))
+  if (found !== null && found.isBlockDevice()) {
+    await guardDevice(path, deviceNumber(found.rdev), { ...options, procPath, sysPath })
+    return 'block'
   }
-  if (found.isFile()) {
-    const real = await realpath(path)
-    await refuseInsideRepository(real, options.repositoryPath)
-    if (await isActiveSwap(real, procPath)) throw refused(path, 'swap', 'it is in use as swap')
-    const loop = await loopDeviceOf(real, sysPath)
-    if (loop !== null && !force.includes('in-use')) {
-      throw refused(path, 'in-use', `it backs ${loop}`)
-    }
-    if (!force.includes('exists')) throw targetExists(path)
-    return 'file'
-  }
-  if (!found.isBlockDevice()) {
+  if (found !== null && !found.isFile()) {
     throw new MoverError('TARGET_UNUSABLE', `${path} is neither a file nor a block device`, {
       stage: 'open',
       remedy: 'name a new file, a block device, or - for standard output',
     })
   }
-  await guardDevice(path, deviceNumber(found.rdev), { ...options, procPath, sysPath })
-  return 'block'
+  // Who pins an identity means a device: a path that leads to none today is another mistake.
+  if (options.identity !== null && !options.force.includes('identity')) {
+    const is = found === null ? 'there is no such device' : 'it is a file, which has none'
+    throw refused(path, 'identity', `it is not ${options.identity}: ${is}`)
+  }
+  if (found === null) await guardMissing(path, options.repositoryPath)
+  else await guardFile(path, { ...options, procPath, sysPath })
+  return found === null ? 'missing' : 'file'
+}
+
+async function guardMissing(path: string, repositoryPath: string | null): Promise<void> {
+  const folder = await realDirectory(path)
+  await refuseInsideRepository(join(folder, 'x'), repositoryPath)
+  const link = await orNull(lstat(path))
+  if (link !== null) {
+    throw new MoverError('TARGET_UNUSABLE', `${path} is a link that leads nowhere`, {
+      stage: 'open',
+      remedy: 'name the file that is to be made',
+    })
+  }
+  // A mistyped or unplugged device must not become a file in memory of the device's name.
+  const devices = await orNull(stat('/dev'))
+  if (devices !== null && (await stat(folder)).dev === devices.dev && folder.startsWith('/dev')) {
+    throw new MoverError('TARGET_UNUSABLE', `there is no device ${path}`, {
+      stage: 'open',
+      remedy: 'check the name, and that the device is attached',
+    })
+  }
+}
+
+async function guardFile(path: string, options: GuardOptions & Paths): Promise<void> {
+  const { procPath, sysPath, force, repositoryPath } = options
+  const real = await realpath(path)
+  await refuseInsideRepository(real, repositoryPath)
+  if (await isActiveSwap(real, procPath)) throw refused(path, 'swap', 'it is in use as swap')
+  const loop = await loopDeviceOf(real, sysPath)
+  if (loop !== null && !force.includes('in-use')) throw refused(path, 'in-use', `it backs ${loop}`)
+  if (!force.includes('exists')) throw targetExists(path)
 }
 
 type Paths = { readonly procPath: string; readonly sysPath: string }
@@ -108,7 +133,9 @@ async function identitiesOf(device: string, sysPath: string): Promise<string[]> 
   const folder = join(sysPath, 'dev/block', device)
   const files = ['wwid', 'device/wwid', 'serial', 'device/serial', 'dm/uuid', 'uuid']
   const texts = await Promise.all(files.map(file => textOf(join(folder, file))))
-  return [...new Set(texts.filter(text => text !== null && text !== ''))] as string[]
+  // Serial numbers are padded with blanks to their field's length.
+  const known = texts.map(text => text?.trim() ?? '').filter(text => text !== '')
+  return [...new Set(known)]
 }
 
 async function mountPointOf(
@@ -189,8 +216,8 @@ function deviceNumber(device: number): string {
   return `${major}:${minor}`
 }
 
-async function statOrNull(path: string) {
-  return stat(path).catch(onMissing(null))
+function orNull<T>(look: Promise<T>): Promise<T | null> {
+  return look.catch(onMissing(null))
 }
 
 async function namesIn(folder: string): Promise<string[]> {
@@ -198,7 +225,7 @@ async function namesIn(folder: string): Promise<string[]> {
 }
 
 async function textOf(file: string): Promise<string | null> {
-  return readFile(file, 'utf8').then(text => text.trimEnd(), onMissing(null))
+  return readFile(file, 'utf8').then(text => text.replace(/\n$/, ''), onMissing(null))
 }
 
 /** Only a clear "it is not there" is a no; any other failure to look means that it may not be written. */

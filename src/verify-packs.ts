@@ -1,0 +1,67 @@
+import { join } from 'node:path'
+import { throwIfAborted } from './core/abort.js'
+import { native } from './native/addon.js'
+import { packsOfSegment } from './store/segment-packs.js'
+import { integrityMessage, type VerifiedParts, type VerifyContext } from './verify.js'
+
+/** Two read ahead while two are hashed; libuv has four threads. */
+const PACKS_AT_ONCE = 4
+
+/**
+ * Compares whole packs with the digests that name them, which needs no key and no decoding, and looks
+ * for those that the segments name and that are gone.
+ */
+export async function verifyPacks(
+  segments: readonly string[],
+  context: VerifyContext,
+): Promise<VerifiedParts> {
+  const { repository, signal } = context
+  const totals = { packs: 0, bytes: 0 }
+  const listed = new Set<string>()
+  const underWay = new Set<Promise<void>>()
+  const failures: unknown[] = []
+  for await (const { name, bytes } of repository.backend.list('packs/', { signal })) {
+    if (failures.length > 0 || signal.aborted) break
+    const check = verifyPack(name, context)
+      .catch((error: unknown) => void failures.push(error))
+      .finally(() => underWay.delete(check))
+    underWay.add(check)
+    listed.add(idOf(name))
+    totals.packs += 1
+    totals.bytes += bytes
+    if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
+  }
+  await Promise.all(underWay)
+  if (failures.length > 0) throw failures[0]
+  throwIfAborted({ signal })
+  await findMissing(segments, { listed, context })
+  return { ...totals, pages: 0, chunks: 0 }
+}
+
+async function verifyPack(
+  name: string,
+  { repository, report }: Pick<VerifyContext, 'repository' | 'report'>,
+): Promise<void> {
+  try {
+    await native(addon => addon.checkPack(join(repository.store.root, name), idOf(name)), 'verify')
+  } catch (error) {
+    report.add('pack', idOf(name), integrityMessage(error))
+  }
+}
+
+/** The segments were listed before the packs, and a pack is there before a segment names it. */
+async function findMissing(
+  segments: readonly string[],
+  { listed, context }: { readonly listed: ReadonlySet<string>; readonly context: VerifyContext },
+): Promise<void> {
+  const { repository, report, signal } = context
+  for (const segment of segments) {
+    for (const id of await packsOfSegment(repository.backend, segment, { signal })) {
+      if (!listed.has(id)) report.add('pack', id, 'the index names it, and it is not there')
+    }
+  }
+}
+
+function idOf(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1)
+}
