@@ -142,62 +142,69 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   return resultOf({ choice, plan, context, startedMs, written: { manifest, audit } })
 }
 
-/** Reads, stores, and grows the tree: digests cross the seam, chunks never. */
+interface StoreParts {
+  readonly writer: ChunkWriter
+  readonly choice: ParentOfBackup
+  readonly geometry: Geometry
+  readonly context: BackupContext
+}
+
+/** Reads what the plan says, stores what is new, and accounts for every byte of the volume. */
 async function store(
   plan: BackupPlan,
-  parts: {
-    readonly writer: ChunkWriter
-    readonly choice: ParentOfBackup
-    readonly geometry: Geometry
-    readonly context: BackupContext
-  },
+  parts: StoreParts,
 ): Promise<{ tree: FinishedTree; bytes: ByteOutcome }> {
-  const { writer, choice, geometry, context } = parts
+  const { writer, geometry, context } = parts
   const { signal, emit } = context
   emit({ type: 'stage', stage: 'read' })
-  const parent = choice.parent === null ? null : treeReader(context.repository.store, choice.parent)
-  const tree = new TreeWriter({
-    geometry,
-    store: writer,
-    parent: plan.carriedBytes > 0 ? parent : null,
-  })
-  const outcome = () => outcomeOf(plan, writer)
   const abort = () => writer.cancel()
   signal.addEventListener('abort', abort)
   try {
-    await using pool = openWorkerPool(plan.readBytes, context.workers)
     using _meter = startProgressMeter(
       () => ({
         ...jobProgress(writer.job),
         bytesDone: jobProgress(writer.job).read,
-        bytes: outcome(),
+        bytes: outcomeOf(plan, writer),
       }),
       { bytesTotal: plan.readBytes, emit },
     )
-    const encoded = encodeRuns(plan.readRuns(), {
-      job: writer.job,
-      pool,
-      geometry,
-      store: true,
-      bytesTotal: plan.readBytes,
-      signal,
-    })
-    let slot = 0
-    for await (const run of encoded) {
-      await keepUnread(tree, plan, { from: slot, until: run.first })
-      await tree.putSlots(run.first, run.count, run.rows)
-      slot = run.first + run.count
-      await writer.publishSometimes({ signal })
-    }
-    await keepUnread(tree, plan, { from: slot, until: plan.slotCount })
-    const finished = await tree.finish()
-    const bytes = outcome()
+    const tree = await growTree(plan, parts)
+    const bytes = outcomeOf(plan, writer)
     const counted = bytes.carried + bytes.zero + bytes.deduplicated + bytes.stored
     invariant(counted === geometry.volumeBytes, 'every byte of the volume has one outcome')
-    return { tree: finished, bytes }
+    return { tree, bytes }
   } finally {
     signal.removeEventListener('abort', abort)
   }
+}
+
+/** The tree grows in slot order, as the digests come: they cross the seam, chunks never. */
+async function growTree(
+  plan: BackupPlan,
+  { writer, choice, geometry, context }: StoreParts,
+): Promise<FinishedTree> {
+  const { repository, workers, signal } = context
+  const carriesFrom = plan.carriedBytes > 0 ? choice.parent : null
+  const parent = carriesFrom === null ? null : treeReader(repository.store, carriesFrom)
+  const tree = new TreeWriter({ geometry, store: writer, parent })
+  await using pool = openWorkerPool(plan.readBytes, workers)
+  const encoded = encodeRuns(plan.readRuns(), {
+    job: writer.job,
+    pool,
+    geometry,
+    store: true,
+    bytesTotal: plan.readBytes,
+    signal,
+  })
+  let slot = 0
+  for await (const run of encoded) {
+    await keepUnread(tree, plan, { from: slot, until: run.first })
+    await tree.putSlots(run.first, run.count, run.rows)
+    slot = run.first + run.count
+    await writer.publishSometimes({ signal })
+  }
+  await keepUnread(tree, plan, { from: slot, until: plan.slotCount })
+  return tree.finish()
 }
 
 /** Between what was read lie slots that are zero, or the parent's. */
