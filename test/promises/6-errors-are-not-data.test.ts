@@ -10,7 +10,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -99,8 +99,8 @@ t.test(
 t.test('a source that moves while it is read is no state of it', async t => {
   const { volume, path, repository } = await scene(t)
   const rows = [
-    { does: 'shrinks', code: 'SOURCE_SHORT_READ', move: () => truncateSync(volume, MiB) },
-    { does: 'grows', code: 'SOURCE_CHANGED', move: () => truncateSync(volume, 16 * MiB) },
+    { does: 'shrinks', code: 'SOURCE_SHORT_READ', move: () => truncate(volume, MiB) },
+    { does: 'grows', code: 'SOURCE_CHANGED', move: () => truncate(volume, 16 * MiB) },
     {
       does: 'is written',
       code: 'SOURCE_CHANGED',
