@@ -372,7 +372,11 @@ mod tests {
             (options.is_tolerant, options.is_once) = (true, true);
             let job = rig.decode(options, None);
             let damaged = extract_all(&job, &plan(&job, &results, Order::Pack)).unwrap();
-            assert_eq!(damaged.len(), packs[0].entries.len());
+            // Which chunk comes first is the workers' race: a small one can lie before the cut.
+            let lost = packs[0].entries.iter().filter(|entry| {
+                cut.is_none_or(|bytes| u64::from(entry.offset + entry.stored) > bytes)
+            });
+            assert_eq!(damaged.len(), lost.count());
 
             let job = rig.decode(rig.decode_options(volume.len()), None);
             let error = extract_all(&job, &plan(&job, &results, Order::Pack)).unwrap_err();
