@@ -32,12 +32,15 @@ export function objectsByKind(path: string): ObjectsByKind {
 export function packParts(bytes: Buffer): Readonly<Record<string, number>> {
   const trailer = bytes.length - 64
   const table = Number(bytes.readBigUInt64LE(trailer + 16))
+  const framesEnd = Number(bytes.readBigUInt64LE(trailer + 24))
   return {
     header: 0,
     salt: 40,
     'frame head': 128,
     'frame digest': 128 + 20,
     'stored bytes': 128 + 64 + 100,
+    // Frames hardly ever end where the table has to begin.
+    ...(framesEnd < table ? { padding: framesEnd } : {}),
     row: table,
     'row length': table + 36,
     trailer,
