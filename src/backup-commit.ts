@@ -28,7 +28,7 @@ export async function commitBackup(parts: {
 }): Promise<Manifest & { readonly written: number }> {
   const { source, geometry, session, writer, tree, bytes, audit, choice, context } = parts
   const { repository, volume, signal } = context
-  const { manifests } = await readManifests(repository.backend, volume, { signal })
+  const { manifests } = await readManifests(repository, volume, { signal })
   const isWhollyRead = choice.mode === 'full' || choice.mode === 'rescan'
   const added = writer.added
   const manifest = await commitManifest(repository.backend, {

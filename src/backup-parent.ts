@@ -1,5 +1,5 @@
 import type { BackupContext } from './backup.js'
-import type { StatedExtents } from './cbt/change-map.js'
+import { drainExtents, type StatedExtents } from './cbt/change-map.js'
 import type { Geometry } from './core/chunk.js'
 import {
   chooseParent,
@@ -57,7 +57,7 @@ async function askChanges(
   if (changes === null) return null
   const parentVolumeBytes = parent?.volumeBytes ?? volumeBytes
   const answer = await changes.changed({ volumeBytes, parentVolumeBytes, signal })
-  if (!useChanges) for await (const _ of answer.extents);
+  if (!useChanges) await drainExtents(answer.extents)
   return answer
 }
 
@@ -70,11 +70,6 @@ const REASONS: Readonly<Record<string, string>> = {
 
 function announce({ mode, requested, reason }: ParentChoice, { emit }: BackupContext): void {
   const why = reason ?? 'unknown'
-  emit({
-    type: 'fallback',
-    requested,
-    mode,
-    reason: why,
-    message: `made a ${mode} backup instead of an ${requested} one: ${REASONS[why] ?? why}`,
-  })
+  const message = `${requested} was asked for, the backup is a ${mode}: ${REASONS[why] ?? why}`
+  emit({ type: 'fallback', requested, mode, reason: why, message })
 }

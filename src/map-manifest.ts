@@ -42,8 +42,9 @@ export async function* mapManifest(options: MapManifestOptions): AsyncGenerator<
       const state = isZero ? 'zero' : 'data'
       for (let slot = first; slot < first + count;) {
         const isChanged = changed.has(slot)
-        const end = isChanged ? changed.nextAbsent(slot) : changed.nextPresent(slot)
-        const part = { first: slot, count: Math.min(end, first + count) - slot }
+        const until = first + count
+        const end = isChanged ? changed.nextAbsent(slot, until) : changed.nextPresent(slot, until)
+        const part = { first: slot, count: end - slot }
         const length = slotRunBytes(manifest, part)
         yield { offset: slotExtent(manifest, slot).offset, length, state, changed: isChanged }
         slot += part.count

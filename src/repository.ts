@@ -83,21 +83,21 @@ interface Parts {
 }
 
 function repositoryOf({ path, backend, config, store }: Parts): Repository {
+  const place = { id: config.id, backend }
   return {
-    id: config.id,
+    ...place,
     path,
     defaults: config.defaults,
-    backend,
     store,
     async manifests(volume, options) {
-      const { manifests } = await readManifests(backend, volume ?? undefined, options)
+      const { manifests } = await readManifests(place, volume ?? undefined, options)
       return manifests
     },
     async damagedManifests(options) {
-      return (await readManifests(backend, undefined, options)).damaged
+      return (await readManifests(place, undefined, options)).damaged
     },
     async resolve(reference, volume, options) {
-      const { manifests, damaged } = await readManifests(backend, undefined, options)
+      const { manifests, damaged } = await readManifests(place, undefined, options)
       return resolveReference(reference, { manifests, damaged, volume: volume ?? null })
     },
     beginSession: (kind, parent) => beginSession(backend, { kind, parent }),

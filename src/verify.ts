@@ -140,7 +140,7 @@ async function selectManifests(
   references: readonly string[] | null,
   { repository, report, signal }: VerifyContext,
 ): Promise<readonly Manifest[]> {
-  const { manifests, damaged } = await readManifests(repository.backend, undefined, { signal })
+  const { manifests, damaged } = await readManifests(repository, undefined, { signal })
   for (const { name, error } of damaged) report.add('manifest', name, integrityMessage(error))
   if (references === null || references.length === 0) return manifests
   const ids = new Set<string>()

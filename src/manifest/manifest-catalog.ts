@@ -26,11 +26,17 @@ export interface ManifestListing {
   readonly damaged: DamagedManifest[]
 }
 
+/** A repository, as far as its manifests are concerned. */
+export interface ManifestPlace {
+  readonly id: string
+  readonly backend: Backend
+}
+
 const READS_IN_FLIGHT = 16
 
 /** Reads the manifests of one volume, or, where that is null, of all. */
 export async function readManifests(
-  backend: Backend,
+  repository: ManifestPlace,
   volume: string | null = null,
   options?: AbortOptions,
 ): Promise<ManifestListing> {
@@ -38,10 +44,10 @@ export async function readManifests(
   const prefix = volume === null ? 'manifests/' : (`manifests/${volumeKey(volume)}/` as const)
   let batch: ListedObject[] = []
   const readBatch = async (): Promise<void> => {
-    await Promise.all(batch.map(object => readInto(listing, { backend, object, options })))
+    await Promise.all(batch.map(object => readInto(listing, { repository, object, options })))
     batch = []
   }
-  for await (const object of backend.list(prefix, options)) {
+  for await (const object of repository.backend.list(prefix, options)) {
     if (batch.push(object) === READS_IN_FLIGHT) await readBatch()
   }
   await readBatch()
@@ -87,15 +93,18 @@ export function nextLinks(manifests: readonly Manifest[]): ManifestLinks {
 }
 
 interface ManifestObject {
-  readonly backend: Backend
+  readonly repository: ManifestPlace
   readonly object: ListedObject
   readonly options: AbortOptions | undefined
 }
 
-async function readInto(listing: ManifestListing, { backend, object, options }: ManifestObject) {
+async function readInto(
+  listing: ManifestListing,
+  { repository, object, options }: ManifestObject,
+): Promise<void> {
   const { name } = object
   try {
-    listing.manifests.push(await readManifest(backend, name, options))
+    listing.manifests.push(await readManifest(repository, name, options))
   } catch (error) {
     if (!(error instanceof MoverError) || error.code === 'CANCELLED') throw error
     // Forgotten by another process since it was listed.
@@ -106,13 +115,17 @@ async function readInto(listing: ManifestListing, { backend, object, options }: 
 
 /** A manifest is believed only in its own place: else one could be planted on another volume. */
 async function readManifest(
-  backend: Backend,
+  { id, backend }: ManifestPlace,
   name: string,
   options: AbortOptions | undefined,
 ): Promise<Manifest> {
   const bytes = await backend.get(name, { maxBytes: MANIFEST_BYTES_MAX, ...options })
   const manifest = decodeManifest(bytes, name)
-  const { volume, sessionId } = manifest
+  const { repositoryId, volume, sessionId } = manifest
+  if (repositoryId !== id) {
+    const whose = `the manifest of another repository, ${repositoryId}`
+    throw new MoverError('MANIFEST_CORRUPT', `${name} is ${whose}`)
+  }
   if (manifestName({ volumeKey: volumeKey(volume), sessionId }) === name) return manifest
   throw new MoverError('MANIFEST_CORRUPT', `${name} is the manifest of another place`)
 }

@@ -1,11 +1,16 @@
 import t from 'tap'
+import type { Backend } from '../../src/backend/backend.js'
 import { MemoryBackend } from '../../src/backend/memory-backend.js'
 import { MoverError } from '../../src/core/errors.js'
 import { commitManifest, nextLinks, readManifests } from '../../src/manifest/manifest-catalog.js'
+import type { ManifestPlace } from '../../src/manifest/manifest-catalog.js'
 import { encodeManifest } from '../../src/manifest/manifest-file.js'
 import type { ManifestFields } from '../../src/manifest/manifest-file.js'
 import { volumeKey } from '../../src/manifest/volume-key.js'
 import { manifestFields } from '../support/manifest-fields.js'
+
+const { repositoryId } = manifestFields({})
+const placeOf = (backend: Backend): ManifestPlace => ({ id: repositoryId, backend })
 
 const sessionId = (session: number): string => session.toString(16).padStart(32, '0')
 
@@ -15,7 +20,7 @@ async function commit(
   ...volumes: Partial<ManifestFields>[]
 ): Promise<void> {
   for (const [session, fields] of volumes.entries()) {
-    const { manifests } = await readManifests(backend, fields.volume ?? 'vm-1/sda')
+    const { manifests } = await readManifests(placeOf(backend), fields.volume ?? 'vm-1/sda')
     const links = { ...nextLinks(manifests), sessionId: sessionId(session) }
     await commitManifest(backend, manifestFields({ ...links, ...fields }))
   }
@@ -34,23 +39,23 @@ t.test('the key of a volume says nothing but itself, and never changes', async t
 
 t.test('manifests are read by volume or all, oldest first', async t => {
   const backend = new MemoryBackend()
-  t.strictSame(await readManifests(backend), { manifests: [], damaged: [] })
+  t.strictSame(await readManifests(placeOf(backend)), { manifests: [], damaged: [] })
   await commit(backend, {}, { volume: '../etc' }, {}, {}, { volume: '../etc' })
-  const { manifests, damaged } = await readManifests(backend, 'vm-1/sda')
+  const { manifests, damaged } = await readManifests(placeOf(backend), 'vm-1/sda')
   t.strictSame(
     manifests.map(({ sequence }) => sequence),
     [1, 2, 3],
   )
   t.strictSame(damaged, [])
-  t.equal((await readManifests(backend, '../etc')).manifests.length, 2)
-  t.equal((await readManifests(backend)).manifests.length, 5)
-  t.equal((await readManifests(backend, 'none')).manifests.length, 0)
+  t.equal((await readManifests(placeOf(backend), '../etc')).manifests.length, 2)
+  t.equal((await readManifests(placeOf(backend))).manifests.length, 5)
+  t.equal((await readManifests(placeOf(backend), 'none')).manifests.length, 0)
 })
 
 t.test('each manifest names those that no other has named', async t => {
   const backend = new MemoryBackend()
   await commit(backend, {}, {})
-  const [first, second] = (await readManifests(backend)).manifests
+  const [first, second] = (await readManifests(placeOf(backend))).manifests
   t.strictSame(second?.previous, [first?.id])
   // Two at once see the same ones; the next one sees both.
   const links = nextLinks([first, second].filter(manifest => manifest !== undefined))
@@ -58,7 +63,7 @@ t.test('each manifest names those that no other has named', async t => {
   for (const session of [8, 9]) {
     await commitManifest(backend, manifestFields({ ...links, sessionId: sessionId(session) }))
   }
-  const { manifests } = await readManifests(backend)
+  const { manifests } = await readManifests(placeOf(backend))
   t.strictSame(
     manifests.map(({ sequence }) => sequence),
     [1, 2, 3, 3],
@@ -77,7 +82,7 @@ t.test('what is committed is what was given, under the digest of its bytes', asy
   const { manifest, bytes } = await commitManifest(backend, fields)
   t.strictSame(manifest, { id: manifest.id, ...fields })
   t.equal(bytes, encodeManifest(fields).length)
-  t.strictSame((await readManifests(backend)).manifests, [manifest])
+  t.strictSame((await readManifests(placeOf(backend))).manifests, [manifest])
   await t.rejects(commitManifest(backend, fields), { code: 'OBJECT_EXISTS' })
 })
 
@@ -89,11 +94,14 @@ t.test('a damaged manifest is never silently missing', async t => {
   const planted = encodeManifest(manifestFields({ volume: 'vm-2', sessionId: sessionId(5) }))
   await backend.put(`${folder}/${sessionId(4)}`, cut)
   await backend.put(`${folder}/${sessionId(5)}`, planted)
-  const { manifests, damaged } = await readManifests(backend, 'vm-1/sda')
+  const foreign = manifestFields({ repositoryId: '99'.repeat(16), sessionId: sessionId(6) })
+  await backend.put(`${folder}/${sessionId(6)}`, encodeManifest(foreign))
+  const { manifests, damaged } = await readManifests(placeOf(backend), 'vm-1/sda')
   t.equal(manifests.length, 2)
   t.match(damaged, [
     { name: `${folder}/${sessionId(4)}`, error: { code: 'MANIFEST_CORRUPT', message: /cut|long/ } },
     { name: `${folder}/${sessionId(5)}`, error: { code: 'MANIFEST_CORRUPT', message: /place/ } },
+    { name: `${folder}/${sessionId(6)}`, error: { code: 'MANIFEST_CORRUPT', message: /9999/ } },
   ])
   t.equal(damaged[0]?.volumeKey, volumeKey('vm-1/sda'))
 })
@@ -116,7 +124,7 @@ t.test(
         }
       },
     })
-    const { manifests, damaged } = await readManifests(failing)
+    const { manifests, damaged } = await readManifests(placeOf(failing))
     t.equal(manifests.length, 1)
     t.match(damaged, [{ error: { code: 'BACKEND_FAILED' } }])
   },
@@ -125,6 +133,6 @@ t.test(
 t.test('reading stops when aborted', async t => {
   const backend = new MemoryBackend()
   const signal = AbortSignal.abort()
-  await t.rejects(readManifests(backend, null, { signal }), { code: 'CANCELLED' })
+  await t.rejects(readManifests(placeOf(backend), null, { signal }), { code: 'CANCELLED' })
   await t.rejects(commitManifest(backend, manifestFields({}), { signal }), { code: 'CANCELLED' })
 })
