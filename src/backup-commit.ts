@@ -1,15 +1,15 @@
+import type { AuditOutcome } from './backup-audit.js'
+import type { ParentOfBackup } from './backup-parent.js'
+import type { BackupContext } from './backup.js'
 import type { Geometry } from './core/chunk.js'
 import type { Manifest } from './core/manifest.js'
 import type { ByteOutcome } from './core/progress.js'
-import type { AuditOutcome } from './audit.js'
-import type { BackupContext } from './backup.js'
-import type { ParentOfBackup } from './backup-parent.js'
 import { commitManifest, nextLinks, readManifests } from './manifest/manifest-catalog.js'
-import type { FinishedTree } from './manifest/page-tree.js'
+import type { FinishedTree } from './manifest/tree-writer.js'
+import { PROGRAM_VERSION } from './native/program-version.js'
 import type { Source } from './source/source.js'
 import type { ChunkWriter } from './store/chunk-writer.js'
 import type { Session } from './store/session.js'
-import { WRITER } from './writer.js'
 
 /**
  * Writes the manifest: the commit point. Whatever it names is durable by now. Returns it with all
@@ -47,7 +47,7 @@ export async function commitBackup(parts: {
     checkpoint: context.checkpoint,
     fullyRead: isWhollyRead ? null : (choice.parent?.fullyRead ?? choice.parent?.id ?? null),
     createdMs: Date.now(),
-    writer: WRITER,
+    writer: PROGRAM_VERSION,
     bytes: { ...bytes, written: added.bytes },
     audit,
     added,

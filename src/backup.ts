@@ -1,3 +1,6 @@
+import { auditSource, type AuditOutcome } from './backup-audit.js'
+import { commitBackup } from './backup-commit.js'
+import { chooseBackupParent, type ParentOfBackup } from './backup-parent.js'
 import type { AbortOptions } from './core/abort.js'
 import type { Geometry } from './core/chunk.js'
 import { invariant } from './core/invariant.js'
@@ -5,10 +8,9 @@ import { startJob, type Job } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { BackupMode, Manifest } from './core/manifest.js'
 import type { ByteOutcome, MoverEvent } from './core/progress.js'
-import { auditSource, type AuditOutcome } from './audit.js'
-import { chooseBackupParent, type ParentOfBackup } from './backup-parent.js'
-import { commitBackup } from './backup-commit.js'
-import { TreeWriter, type FinishedTree } from './manifest/page-tree.js'
+import { openTree } from './manifest-tree.js'
+import { TreeWriter, type FinishedTree } from './manifest/tree-writer.js'
+import { PROGRAM_VERSION } from './native/program-version.js'
 import { encodeRuns } from './pipeline/encode-pipeline.js'
 import { startProgressMeter } from './pipeline/progress-meter.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
@@ -19,8 +21,6 @@ import type { ChangeSource } from './source/change-source.js'
 import { openSource } from './source/open-source.js'
 import type { Source } from './source/source.js'
 import { ChunkWriter, jobProgress } from './store/chunk-writer.js'
-import { treeReader } from './tree-reader.js'
-import { WRITER } from './writer.js'
 
 export interface BackupOptions extends AbortOptions {
   /** A path, or a source that the caller opened and keeps. */
@@ -185,7 +185,7 @@ async function growTree(
 ): Promise<FinishedTree> {
   const { repository, workers, signal } = context
   const carriesFrom = plan.carriedBytes > 0 ? choice.parent : null
-  const parent = carriesFrom === null ? null : treeReader(repository.store, carriesFrom)
+  const parent = carriesFrom === null ? null : openTree(repository.store, carriesFrom)
   const tree = new TreeWriter({ geometry, store: writer, parent })
   await using pool = openWorkerPool(plan.readBytes, workers)
   const encoded = encodeRuns(plan.readRuns(), {
@@ -268,7 +268,7 @@ function resultOf(parts: {
     packs: manifest?.added.packs ?? 0,
     dryRun: context.dryRun,
     seconds: (performance.now() - startedMs) / 1000,
-    writer: WRITER,
+    writer: PROGRAM_VERSION,
   }
 }
 

@@ -4,11 +4,11 @@ import { MoverError } from './core/errors.js'
 import { extentEnd, type Extent } from './core/extent.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
+import { openTree } from './manifest-tree.js'
 import { native } from './native/addon.js'
 import { openDecodeJob } from './pipeline/decode-job.js'
+import { SlotWindow } from './pipeline/slot-window.js'
 import type { Repository } from './repository.js'
-import { RestoreWindow } from './restore-window.js'
-import { treeReader } from './tree-reader.js'
 
 export interface CatOptions extends AbortOptions {
   readonly repository: Repository
@@ -62,10 +62,10 @@ async function run(
     signal,
   })
   emit({ type: 'stage', stage: 'write' })
-  const tree = treeReader(repository.store, manifest)
+  const tree = openTree(repository.store, manifest)
   for (const part of parts(extent, geometry)) {
     const { first, count } = slotRunOf(geometry, part)
-    const window = new RestoreWindow(count)
+    const window = new SlotWindow(count)
     for await (const rows of tree.slots({ from: first, to: first + count })) window.add(rows)
     const { wanted } = window.take()
     const plan = await native(addon => addon.planExtract(decoding.job, wanted, 'slot', 0), 'decode')

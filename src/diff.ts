@@ -3,9 +3,9 @@ import { slotCount, slotExtent, slotRunBytes } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import type { Extent } from './core/extent.js'
 import type { Manifest } from './core/manifest.js'
+import { openTree } from './manifest-tree.js'
 import { treeDiff } from './manifest/tree-diff.js'
 import type { Repository } from './repository.js'
-import { treeReader } from './tree-reader.js'
 
 export interface DiffOptions extends AbortOptions {
   readonly repository: Repository
@@ -41,7 +41,7 @@ export async function* differingExtents(
   }
   const slots = slotCount(after)
   let last: Extent | null = null
-  for await (const run of treeDiff(treeReader(store, after), treeReader(store, before))) {
+  for await (const run of treeDiff(openTree(store, after), openTree(store, before))) {
     const count = Math.min(run.first + run.count, slots) - run.first
     if (count <= 0) continue
     const { offset } = slotExtent(after, run.first)

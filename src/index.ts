@@ -24,7 +24,7 @@ export {
   type Repository,
   type RepositoryInfo,
 } from './repository.js'
-export type { RepositoryDefaults } from './repository-config.js'
+export type { RepositoryDefaults } from './store/repository-config.js'
 export { restore, type RestoreOptions, type RestoreResult, type RestoredBytes } from './restore.js'
 export {
   bitmapChanges,

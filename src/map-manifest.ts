@@ -2,10 +2,10 @@ import type { AbortOptions } from './core/abort.js'
 import { slotCount, slotExtent, slotRunBytes } from './core/chunk.js'
 import type { StatedExtent } from './core/extent.js'
 import { SlotSet } from './core/slot-set.js'
+import { openTree } from './manifest-tree.js'
+import { partsByState } from './manifest/compare-rows.js'
 import { treeDiff } from './manifest/tree-diff.js'
 import type { Repository } from './repository.js'
-import { partsByState } from './compare-rows.js'
-import { treeReader } from './tree-reader.js'
 
 /** An extent of a manifest: data or zero, and whether it differs from the parent. */
 export interface MappedExtent extends StatedExtent {
@@ -27,12 +27,12 @@ export async function* mapManifest(options: MapManifestOptions): AsyncGenerator<
   const manifest = await repository.resolve(options.manifest, null, { signal })
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
-  const tree = treeReader(repository.store, manifest)
+  const tree = openTree(repository.store, manifest)
   const parents = await repository.manifests(manifest.volume, { signal })
   const parent = parents.find(({ id }) => id === manifest.parent)
   const changed = new SlotSet(slotCount(manifest))
   if (parent !== undefined && parent.chunkBytes === manifest.chunkBytes) {
-    for await (const run of treeDiff(tree, treeReader(repository.store, parent))) {
+    for await (const run of treeDiff(tree, openTree(repository.store, parent))) {
       const count = Math.min(run.first + run.count, changed.slotCount) - run.first
       if (count > 0) changed.addRun({ first: run.first, count })
     }

@@ -8,14 +8,14 @@ import {
   resolveReference,
   type DamagedManifest,
 } from './manifest/manifest-catalog.js'
+import { ChunkStore } from './store/chunk-store.js'
 import {
   configBytes,
   newConfig,
   readConfig,
   type RepositoryConfig,
   type RepositoryDefaults,
-} from './repository-config.js'
-import { ChunkStore } from './store/chunk-store.js'
+} from './store/repository-config.js'
 import { beginSession, type Session } from './store/session.js'
 
 /** What a repository says of itself. */

@@ -1,18 +1,18 @@
-import { slotCount, slotExtent, type Geometry, type SlotRun } from './core/chunk.js'
+import { joinSlots, slotCount, slotExtent, type Geometry, type SlotRun } from './core/chunk.js'
 import { errorKind, MoverError } from './core/errors.js'
 import type { Manifest } from './core/manifest.js'
+import { randomFraction } from './core/random-fraction.js'
 import { SlotSet } from './core/slot-set.js'
+import { openTree } from './manifest-tree.js'
+import { differingRuns, rowsAgree } from './manifest/compare-rows.js'
 import { treeDiff } from './manifest/tree-diff.js'
-import { SLOT_ROW_BYTES } from './native/batch.js'
+import { rowsOf } from './native/slot-rows.js'
+import type { SlotRows } from './native/slot-rows.js'
 import type { EncodedRun } from './pipeline/encode-pipeline.js'
+import { readSlots } from './pipeline/read-slots.js'
 import { auditSample } from './plan/audit-plan.js'
-import { readSlots } from './read-slots.js'
 import type { RestoreContext } from './restore.js'
-import { differingRuns, rowsAgree, runsOf } from './compare-rows.js'
-import type { SlotRows } from './manifest/slot-rows.js'
 import type { Target } from './target/target.js'
-import { treeReader } from './tree-reader.js'
-import { randomFraction } from './random-fraction.js'
 
 /** What is to be compared, and with what budgets. */
 export interface Comparison {
@@ -35,8 +35,8 @@ export async function slotsSince(
   refuseOtherSize(onto, manifest, target)
   const geometry: Geometry = manifest
   const slots = new SlotSet(slotCount(geometry))
-  const wanted = treeReader(repository.store, manifest)
-  for await (const run of treeDiff(wanted, treeReader(repository.store, onto))) {
+  const wanted = openTree(repository.store, manifest)
+  for await (const run of treeDiff(wanted, openTree(repository.store, onto))) {
     const count = Math.min(run.first + run.count, slots.slotCount) - run.first
     if (count > 0) slots.addRun({ first: run.first, count })
   }
@@ -44,7 +44,7 @@ export async function slotsSince(
   if (sample.length === 0) return { slots, comparedBytes: 0 }
   const expected = await wanted.lookup(sample)
   const found: Uint8Array[] = []
-  for await (const { rows } of readTarget(runsOf(sample), comparison)) found.push(rows)
+  for await (const { rows } of readTarget(joinSlots(sample), comparison)) found.push(rows)
   const rows = Buffer.concat(found)
   const wrong = sample.find((_, position) => !rowsAgree(rows, expected, position))
   if (wrong !== undefined) throw otherState(onto, target, slotExtent(geometry, wrong).offset)
@@ -62,7 +62,7 @@ export async function* differingSlots(
 ): AsyncGenerator<SlotRows> {
   const { manifest, context } = comparison
   const geometry: Geometry = manifest
-  const tree = treeReader(context.repository.store, manifest)
+  const tree = openTree(context.repository.store, manifest)
   const count =
     readableBytes >= geometry.volumeBytes
       ? slotCount(geometry)
@@ -70,8 +70,7 @@ export async function* differingSlots(
   for await (const read of readTarget([{ first: 0, count }], comparison)) {
     const range = { from: read.first, to: read.first + read.count }
     for await (const wanted of tree.slots(range)) {
-      const from = (wanted.first - read.first) * SLOT_ROW_BYTES
-      yield* differingRuns(wanted, read.rows.subarray(from, from + wanted.count * SLOT_ROW_BYTES))
+      yield* differingRuns(wanted, rowsOf(read.rows, wanted.first - read.first, wanted.count))
     }
   }
   yield* tree.slots({ from: count, to: slotCount(geometry) })
@@ -101,7 +100,8 @@ async function* readTarget(
   const { repository, signal } = context
   const geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
   try {
-    const options = { device: target.handle, geometry, repository, budgets: context, signal }
+    const { index } = repository.store
+    const options = { device: target.handle, geometry, index, budgets: context, signal }
     yield* readSlots(runs, options)
   } catch (error) {
     if (!(error instanceof MoverError) || errorKind(error.code) !== 'source') throw error

@@ -1,13 +1,13 @@
 import { slotRunBytes, type Geometry, type SlotRun } from './core/chunk.js'
 import type { Manifest } from './core/manifest.js'
 import { native } from './native/addon.js'
+import type { SlotRows } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter } from './pipeline/progress-meter.js'
+import { SlotWindow } from './pipeline/slot-window.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
-import { RestoreWindow } from './restore-window.js'
 import type { RestoreContext } from './restore.js'
-import type { SlotRows } from './manifest/slot-rows.js'
 import type { Target } from './target/target.js'
 
 /** Bytes of the volume that were written, that were made or known zero, and of packs that were read. */
@@ -47,7 +47,7 @@ export async function restoreSlots(parts: {
   })
   await using pool = openWorkerPool(bytesTotal, context.workers)
   const bytes = { written: 0, zero: 0 }
-  const window = new RestoreWindow(WINDOW_SLOTS)
+  const window = new SlotWindow(WINDOW_SLOTS)
   const flush = async () => {
     const { wanted, zeroes } = window.take()
     if (wanted.length > 0) await decodeWindow(wanted, { job: decoding.job, pool, signal })

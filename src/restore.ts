@@ -4,15 +4,15 @@ import { startJob, type Job } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { MoverEvent } from './core/progress.js'
 import type { SlotSet } from './core/slot-set.js'
-import type { TreeReader } from './manifest/tree-walk.js'
+import { openTree } from './manifest-tree.js'
+import { partsByState } from './manifest/compare-rows.js'
+import type { TreeReader } from './manifest/tree-reader.js'
+import type { SlotRows } from './native/slot-rows.js'
 import type { Repository } from './repository.js'
 import { differingSlots, readBackTarget, slotsSince, type Comparison } from './restore-compare.js'
 import { restoreSlots, type RestoredSlots } from './restore-slots.js'
-import { partsByState } from './compare-rows.js'
-import type { SlotRows } from './manifest/slot-rows.js'
 import { openTarget } from './target/open-target.js'
 import type { ForceReason } from './target/target-guard.js'
-import { treeReader } from './tree-reader.js'
 
 export interface RestoreOptions extends AbortOptions {
   readonly repository: Repository
@@ -128,7 +128,7 @@ interface RestorePlan {
 async function planRestore(comparison: Comparison): Promise<RestorePlan> {
   const { manifest, target, context } = comparison
   const { repository, signal, onto } = context
-  const tree = treeReader(repository.store, manifest)
+  const tree = openTree(repository.store, manifest)
   const { volumeBytes } = manifest
   if (onto === null)
     return { wanted: () => tree.slots(), bytesTotal: volumeBytes, comparedBytes: 0 }

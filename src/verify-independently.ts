@@ -1,15 +1,16 @@
 import { throwIfAborted } from './core/abort.js'
 import { slotExtent, slotRunBytes } from './core/chunk.js'
-import { digestHex } from './core/digest.js'
+import { damageMessageOrThrow } from './core/damage-error.js'
 import { DigestSet } from './core/digest-set.js'
+import { digestHex } from './core/digest.js'
 import { MoverError } from './core/errors.js'
 import { PACK_OBJECT_BYTES_MAX } from './core/limits.js'
 import type { Manifest } from './core/manifest.js'
-import { isZeroRow, rowDigest } from './manifest/slot-rows.js'
-import { TreeReader, type PageDamage } from './manifest/tree-walk.js'
+import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
 import { hashBytes } from './native/blake3.js'
+import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { decodeEntry, packEntries } from './store/pack-file.js'
-import { integrityMessage, type VerifiedParts, type VerifyContext } from './verify.js'
+import type { VerifiedParts, VerifyContext } from './verify.js'
 
 /** Where a good page lies. */
 interface PagePlace {
@@ -57,11 +58,11 @@ export async function verifyIndependently(
           totals.chunks += entry.type === 'data' ? 1 : 0
           totals.bytes += entry.type === 'data' ? plain.length : 0
         } catch (error) {
-          report.add('pack', id, integrityMessage(error))
+          report.add('pack', id, damageMessageOrThrow(error))
         }
       }
     } catch (error) {
-      report.add('pack', id, integrityMessage(error))
+      report.add('pack', id, damageMessageOrThrow(error))
     }
   }
   for (const manifest of manifests) await checkManifest(manifest, good, context)
@@ -103,7 +104,7 @@ async function checkManifest(
     },
   })
   const onDamage = ({ digest, error, first, count }: PageDamage) => {
-    report.add('page', digest, integrityMessage(error))
+    report.add('page', digest, damageMessageOrThrow(error))
     const length = slotRunBytes(manifest, { first, count })
     report.hit('page', digest, {
       manifest: manifest.id,

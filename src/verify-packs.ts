@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { throwIfAborted } from './core/abort.js'
+import { damageMessageOrThrow } from './core/damage-error.js'
 import { native } from './native/addon.js'
 import { packsOfSegment } from './store/segment-packs.js'
-import { integrityMessage, type VerifiedParts, type VerifyContext } from './verify.js'
+import type { VerifiedParts, VerifyContext } from './verify.js'
 
 /** Two read ahead while two are hashed; libuv has four threads. */
 const PACKS_AT_ONCE = 4
@@ -45,7 +46,7 @@ async function verifyPack(
   try {
     await native(addon => addon.checkPack(join(repository.store.root, name), idOf(name)), 'verify')
   } catch (error) {
-    report.add('pack', idOf(name), integrityMessage(error))
+    report.add('pack', idOf(name), damageMessageOrThrow(error))
   }
 }
 

@@ -1,20 +1,21 @@
 import { slotExtent, slotRunBytes, type SlotRun } from './core/chunk.js'
+import { damageMessageOrThrow } from './core/damage-error.js'
 import { digestHex, DIGEST_BYTES } from './core/digest.js'
 import type { Extent } from './core/extent.js'
 import { invariant } from './core/invariant.js'
 import type { Manifest } from './core/manifest.js'
-import { isZeroRow, rowDigest } from './manifest/slot-rows.js'
+import { readTreePages } from './manifest-tree.js'
 import { treeDiff } from './manifest/tree-diff.js'
-import { TreeReader, type PageDamage } from './manifest/tree-walk.js'
+import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
 import { native } from './native/addon.js'
 import { PLANNED_ROW_BYTES, WANTED_ROW_BYTES } from './native/batch.js'
+import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter } from './pipeline/progress-meter.js'
+import { SlotWindow } from './pipeline/slot-window.js'
 import { openWorkerPool, type WorkerPool } from './pipeline/worker-pool.js'
-import { RestoreWindow } from './restore-window.js'
-import { readTreePages } from './tree-reader.js'
-import { integrityMessage, type VerifiedParts, type VerifyContext } from './verify.js'
+import type { VerifiedParts, VerifyContext } from './verify.js'
 
 const WINDOW_SLOTS = 262_144
 
@@ -71,11 +72,11 @@ async function verifyTree(
   step: Step,
 ): Promise<boolean> {
   const { report } = step.context
-  const window = new RestoreWindow(WINDOW_SLOTS)
+  const window = new SlotWindow(WINDOW_SLOTS)
   let isWhole = true
   const onDamage = ({ digest, error, ...run }: PageDamage) => {
     isWhole = false
-    report.add('page', digest, integrityMessage(error))
+    report.add('page', digest, damageMessageOrThrow(error))
     report.hit('page', digest, { manifest: manifest.id, ...extentOf(manifest, run) })
   }
   for await (const { first, count } of newRuns(reader, before, step.context)) {
@@ -108,13 +109,13 @@ async function* newRuns(
       if (end > first) yield { first, count: end - first }
     }
   } catch (error) {
-    integrityMessage(error)
+    damageMessageOrThrow(error)
     // The difference cannot be told: then all of it is looked at, and the damage found again.
     yield whole
   }
 }
 
-async function flush(window: RestoreWindow, { decoding, pool, bad, context }: Step): Promise<void> {
+async function flush(window: SlotWindow, { decoding, pool, bad, context }: Step): Promise<void> {
   const { wanted } = window.take()
   if (wanted.length === 0) return
   const { missing, damaged } = await decodeWindow(wanted, {

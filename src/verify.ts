@@ -1,15 +1,15 @@
 import { join } from 'node:path'
 import type { AbortOptions } from './core/abort.js'
+import { damageMessageOrThrow } from './core/damage-error.js'
 import { MoverError } from './core/errors.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { Manifest } from './core/manifest.js'
 import type { Damage } from './core/progress.js'
-import { isDamage, isLostByMedium } from './damage-error.js'
-import { DamageReport } from './damage-report.js'
 import { readManifests } from './manifest/manifest-catalog.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
+import { DamageReport } from './verify-damage.js'
 import { verifyIndependently } from './verify-independently.js'
 import { verifyPacks } from './verify-packs.js'
 import { verifyTrees } from './verify-trees.js'
@@ -127,7 +127,7 @@ async function verifySegments(context: VerifyContext): Promise<VerifiedSegments>
     } catch (error) {
       // Merged away since it was listed.
       if (isCode(error, 'OBJECT_NOT_FOUND')) continue
-      report.add('segment', id, integrityMessage(error))
+      report.add('segment', id, damageMessageOrThrow(error))
       native(addon => {
         addon.dropSegments(store.index, [id])
       })
@@ -141,18 +141,12 @@ async function selectManifests(
   { repository, report, signal }: VerifyContext,
 ): Promise<readonly Manifest[]> {
   const { manifests, damaged } = await readManifests(repository, undefined, { signal })
-  for (const { name, error } of damaged) report.add('manifest', name, integrityMessage(error))
+  for (const { name, error } of damaged) report.add('manifest', name, damageMessageOrThrow(error))
   if (references === null || references.length === 0) return manifests
   const ids = new Set<string>()
   for (const reference of references)
     ids.add((await repository.resolve(reference, null, { signal })).id)
   return manifests.filter(({ id }) => ids.has(id))
-}
-
-/** The message of damage; an error that is none is thrown on, since it proves nothing of the bytes. */
-export function integrityMessage(error: unknown): string {
-  if (isDamage(error) || isLostByMedium(error)) return error.message
-  throw error
 }
 
 function isCode(error: unknown, code: string): boolean {

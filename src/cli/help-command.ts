@@ -20,8 +20,8 @@ export const helpCommand = defineCommand({
 
   async run({ options, operands, commands, print }) {
     if (options['json-schema']) {
-      const { EVENT_SCHEMA } = await import('./event-schema.js')
-      await print(`${JSON.stringify(EVENT_SCHEMA, null, 2)}\n`)
+      const { JSON_SCHEMA } = await import('./json-schema.js')
+      await print(`${JSON.stringify(JSON_SCHEMA, null, 2)}\n`)
     } else if (operands.command === undefined) {
       await print(overviewHelp(commands))
     } else {

@@ -8,8 +8,8 @@ import { EXIT_CODES } from './exit-codes.js'
 import { asksForJson, lookAt } from './first-look.js'
 import { commandHelp, overviewHelp } from './help.js'
 import { processIo, type Io } from './io.js'
-import { Run } from './run.js'
 import { runCommand } from './run-command.js'
+import { Run } from './run.js'
 
 /**
  * One run of the binary: argv → options → one operation → a report. Resolves to the exit code and
@@ -29,8 +29,8 @@ async function answer(argv: readonly string[], run: Run): Promise<number> {
 }
 
 async function printVersion({ stdout }: Run): Promise<number> {
-  const { WRITER } = await import('../writer.js')
-  await stdout.write(`${WRITER}\n`)
+  const { PROGRAM_VERSION } = await import('../native/program-version.js')
+  await stdout.write(`${PROGRAM_VERSION}\n`)
   return EXIT_CODES.done
 }
 

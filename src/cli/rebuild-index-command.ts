@@ -1,7 +1,7 @@
 import { formatDuration } from '../core/units.js'
 import type { RebuildIndexResult } from '../rebuild-index.js'
 import { defineCommand } from './command.js'
-import { damageExitCode, damageLines } from './damage-report.js'
+import { damageExitCode, damageLines } from './damage-lines.js'
 import { followJob } from './follow-job.js'
 import { openRepositoryOf } from './repository-of.js'
 import { alignFields } from './table.js'

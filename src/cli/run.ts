@@ -3,12 +3,12 @@ import { MoverError } from '../core/errors.js'
 import { EXIT_CODES, exitCodeOf } from './exit-codes.js'
 import { failureLines, failureOf } from './failure.js'
 import { HumanReport } from './human-report.js'
-import { listenForSignals, type Interruption } from './interruption.js'
 import type { Io } from './io.js'
 import { JsonReport } from './json-report.js'
 import { Output } from './output.js'
 import { ProgressPrinter } from './progress-printer.js'
 import type { Report } from './report.js'
+import { listenForSignals, type Interruption } from './signals.js'
 
 const COLUMNS_DEFAULT = 80
 

@@ -1,7 +1,7 @@
 import { MoverError } from '../core/errors.js'
 import { BUDGET_OPTIONS } from './budget-options.js'
 import { defineCommand } from './command.js'
-import { damageExitCode } from './damage-report.js'
+import { damageExitCode } from './damage-lines.js'
 import { followJob } from './follow-job.js'
 import { given } from './given.js'
 import { MANIFEST_OPERAND } from './manifest-operand.js'

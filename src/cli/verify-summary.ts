@@ -1,6 +1,6 @@
 import { formatBytes, formatDuration, formatRate } from '../core/units.js'
 import type { VerifyResult } from '../verify.js'
-import { damageLines } from './damage-report.js'
+import { damageLines } from './damage-lines.js'
 import { alignFields } from './table.js'
 
 /** What was checked, and whether all of it is well. */

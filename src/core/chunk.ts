@@ -46,3 +46,14 @@ export function slotRunBytes(geometry: Geometry, { first, count }: SlotRun): num
   if (count === 0) return 0
   return Math.min((first + count) * chunkBytes, volumeBytes) - first * chunkBytes
 }
+
+/** Joins ascending slots into runs. */
+export function joinSlots(slots: Iterable<number>): SlotRun[] {
+  const runs: { first: number; count: number }[] = []
+  for (const slot of slots) {
+    const last = runs.at(-1)
+    if (last !== undefined && last.first + last.count === slot) last.count += 1
+    else runs.push({ first: slot, count: 1 })
+  }
+  return runs
+}

@@ -1,5 +1,5 @@
 import { PAGE_CHILDREN } from '../core/limits.js'
-import { ROW_BYTES, ROW_DATA, isZeroRow, rowsOf } from './slot-rows.js'
+import { ROW_BYTES, ROW_DATA, isZeroRow, rowsOf } from '../native/slot-rows.js'
 
 /** The page of one level that is being filled. */
 export class OpenPage {

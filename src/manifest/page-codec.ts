@@ -7,7 +7,7 @@ import { DIGEST_BYTES } from '../core/digest.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN, TREE_HEIGHT_MAX } from '../core/limits.js'
 import { deriveDigest } from '../native/blake3.js'
-import { ROW_BYTES, ROW_DATA, ROW_ZERO, isZeroRow } from './slot-rows.js'
+import { ROW_BYTES, ROW_DATA, ROW_ZERO, isZeroRow } from '../native/slot-rows.js'
 
 const LEVEL_AT = 0
 const COUNT_AT = 2

@@ -6,10 +6,10 @@ import { slotRunBytes } from '../core/chunk.js'
 import type { SlotRun } from '../core/chunk.js'
 import { MoverError } from '../core/errors.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
-import { ROW_BYTES, rowsOf } from './slot-rows.js'
+import { ROW_BYTES, rowsOf } from '../native/slot-rows.js'
 import type { TreeEntry } from './tree-pages.js'
+import type { TreeReader } from './tree-reader.js'
 import { entryCount } from './tree-shape.js'
-import type { TreeReader } from './tree-walk.js'
 
 /**
  * Yields the slots that differ, ascending and joined. A slot that only one volume has, or that is

@@ -10,9 +10,9 @@ import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
 import type { TreeTop } from '../core/manifest.js'
+import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from '../native/slot-rows.js'
 import { decodePage, pageDigest } from './page-codec.js'
 import type { Page } from './page-codec.js'
-import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from './slot-rows.js'
 import { entryCount, entrySlots, levelSlots, treeTopProblem } from './tree-shape.js'
 
 export interface TreePagesOptions {

@@ -1,6 +1,6 @@
 /**
- * What crosses between the main thread and a worker, and the layout of the rows that cross the
- * seam; `native/src/batch.rs` is its other half.
+ * What crosses between the main thread and a worker, and the rows that cross the seam;
+ * `native/src/batch.rs` is its other half. What comes back of ingested slots is in `slot-rows.ts`.
  */
 
 /** One blocking native call. `job` is a handle of the addon, good in every thread of the process. */
@@ -18,17 +18,10 @@ export type BatchRequest =
 /** An addon's error crosses as its message, which carries code, offset and path. */
 export type BatchReply = { readonly bytes: Uint8Array } | { readonly failure: string }
 
-/** Ingested slot: state, then digest. */
-export const SLOT_ROW_BYTES = 33
-/** States of an ingested slot. */
-export const SLOT_ZERO = 0
-export const SLOT_KNOWN = 1
-export const SLOT_STORED = 2
-
 /** Slot to extract: u64 slot, then digest. */
 export const WANTED_ROW_BYTES = 40
 
-/** Planned slot: u64 slot, digest, u32 pack ordinal, u32 offset, u32 stored, u32 plain, u8 codec, padding. */
+/** Planned slot: u64 slot, digest, u32 pack number, u32 offset, u32 stored, u32 plain, u8 codec, padding. */
 export const PLANNED_ROW_BYTES = 80
 
 /** Located entry: u8 found, u8 codec, u16, u32 offset, u32 stored, u32 plain, u64 pack bytes, pack id. */

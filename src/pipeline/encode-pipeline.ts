@@ -1,7 +1,7 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { slotRunBytes, type Geometry, type SlotRun } from '../core/chunk.js'
 import { invariant } from '../core/invariant.js'
-import { SLOT_ROW_BYTES } from '../native/batch.js'
+import { ROW_BYTES } from '../native/slot-rows.js'
 import type { WorkerPool } from './worker-pool.js'
 
 /** A run of slots that was read, with a row of state and digest for each. */
@@ -61,7 +61,7 @@ async function* take(
   underWay.shift()
   let position = 0
   for (const { first, count } of call.runs) {
-    const end = position + count * SLOT_ROW_BYTES
+    const end = position + count * ROW_BYTES
     yield { first, count, rows: rows.subarray(position, end) }
     position = end
   }

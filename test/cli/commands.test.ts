@@ -1,7 +1,7 @@
 /** Every command once, against a real repository: its exit code, its words, and each of its lines. */
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import t, { type Test } from 'tap'
-import { EVENT_SCHEMA } from '../../src/cli/event-schema.js'
+import { JSON_SCHEMA } from '../../src/cli/json-schema.js'
 import { main } from '../../src/cli/main.js'
 import { fakeIo } from './fake-io.js'
 import { misfits } from './json-schema-check.js'
@@ -28,7 +28,7 @@ async function run(t: Test, ...argv: string[]): Promise<Ran> {
   const code = await main([...argv, '--json'], io)
   t.equal(io.stderr.text, '', 'says nothing on stderr')
   const lines = io.stdout.lines.map(line => JSON.parse(line) as Line)
-  for (const line of lines) t.strictSame(misfits(line, EVENT_SCHEMA, EVENT_SCHEMA), [])
+  for (const line of lines) t.strictSame(misfits(line, JSON_SCHEMA, JSON_SCHEMA), [])
   return { code, lines, last: lines.at(-1) ?? {} }
 }
 

@@ -1,4 +1,4 @@
-import type { Schema } from '../../src/cli/event-schema.js'
+import type { Schema } from '../../src/cli/json-schema.js'
 
 /**
  * Where `value` does not fit `schema`, as paths with what is wrong; empty when it fits. Knows the

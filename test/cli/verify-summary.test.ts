@@ -1,5 +1,5 @@
 import t from 'tap'
-import { damageExitCode } from '../../src/cli/damage-report.js'
+import { damageExitCode } from '../../src/cli/damage-lines.js'
 import { verifySummary } from '../../src/cli/verify-summary.js'
 import type { Damage } from '../../src/core/progress.js'
 

@@ -5,8 +5,8 @@ import { join, relative } from 'node:path'
 import type { Test } from 'tap'
 import { backup, type BackupOptions, type BackupResult } from '../../src/backup.js'
 import { initRepository, openRepository, type Repository } from '../../src/repository.js'
-import type { RepositoryDefaults } from '../../src/repository-config.js'
 import { restore, type RestoreOptions, type RestoreResult } from '../../src/restore.js'
+import type { RepositoryDefaults } from '../../src/store/repository-config.js'
 import { verify, type VerifyOptions, type VerifyResult } from '../../src/verify.js'
 
 /** A new repository in the folder `path`, closed when the test ends. */

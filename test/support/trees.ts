@@ -3,11 +3,11 @@ import type { Geometry } from '../../src/core/chunk.js'
 import { digestHex } from '../../src/core/digest.js'
 import { MoverError } from '../../src/core/errors.js'
 import { encodePage, pageDigest } from '../../src/manifest/page-codec.js'
-import { TreeWriter } from '../../src/manifest/page-tree.js'
-import type { FinishedTree, PageStore } from '../../src/manifest/page-tree.js'
-import { ROW_BYTES, dataRow } from '../../src/manifest/slot-rows.js'
-import { TreeReader } from '../../src/manifest/tree-walk.js'
+import { TreeReader } from '../../src/manifest/tree-reader.js'
 import { treeRoot } from '../../src/manifest/tree-shape.js'
+import { TreeWriter } from '../../src/manifest/tree-writer.js'
+import type { FinishedTree, PageStore } from '../../src/manifest/tree-writer.js'
+import { ROW_BYTES, dataRow } from '../../src/native/slot-rows.js'
 
 /** Chunks of 16 KiB; the volume ends with its last slot, or `shortBy` bytes before. */
 export function geometryOf(slots: number, shortBy = 0): Geometry {

@@ -1,12 +1,6 @@
 import t from 'tap'
-import {
-  dataRow,
-  isZeroRow,
-  joinZeroRuns,
-  rowDigest,
-  rowsOf,
-} from '../../src/manifest/slot-rows.js'
-import type { SlotRows } from '../../src/manifest/slot-rows.js'
+import { dataRow, isZeroRow, joinZeroRuns, rowDigest, rowsOf } from '../../src/native/slot-rows.js'
+import type { SlotRows } from '../../src/native/slot-rows.js'
 import { gather } from '../support/gather.js'
 import { contentsOf, rowsFor } from '../support/trees.js'
 

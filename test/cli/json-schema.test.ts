@@ -1,7 +1,7 @@
 import t from 'tap'
-import { EVENT_SCHEMA, type Schema } from '../../src/cli/event-schema.js'
 import { failureOf } from '../../src/cli/failure.js'
 import { jsonLine } from '../../src/cli/json-report.js'
+import { JSON_SCHEMA, type Schema } from '../../src/cli/json-schema.js'
 import { MoverError } from '../../src/core/errors.js'
 import { manifestLike } from '../support/manifests.js'
 import { misfits } from './json-schema-check.js'
@@ -9,7 +9,7 @@ import { progressEvent } from './progress-event.js'
 
 /** The line as a program reads it, against the whole schema. */
 function misfitsOf(record: object): string[] {
-  return misfits(JSON.parse(jsonLine(record)), EVENT_SCHEMA, EVENT_SCHEMA)
+  return misfits(JSON.parse(jsonLine(record)), JSON_SCHEMA, JSON_SCHEMA)
 }
 
 t.test('every kind of line fits exactly one alternative', async t => {
@@ -85,13 +85,13 @@ t.test('what is no line of ours fits none', async t => {
 })
 
 t.test('every reference leads somewhere', async t => {
-  const names = Object.keys(EVENT_SCHEMA.$defs)
+  const names = Object.keys(JSON_SCHEMA.$defs)
   const visit = (schema: Schema): void => {
     if (schema.$ref !== undefined)
       t.ok(names.includes(schema.$ref.replace('#/$defs/', '')), schema.$ref)
     const parts = [...(schema.oneOf ?? []), schema.items, schema.additionalProperties]
     for (const part of [...parts, ...Object.values(schema.properties ?? {})]) if (part) visit(part)
   }
-  visit(EVENT_SCHEMA)
-  Object.values(EVENT_SCHEMA.$defs).forEach(visit)
+  visit(JSON_SCHEMA)
+  Object.values(JSON_SCHEMA.$defs).forEach(visit)
 })

@@ -12,11 +12,11 @@ import { digestHex, digestsEqual } from '../core/digest.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
 import type { TreeTop } from '../core/manifest.js'
+import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from '../native/slot-rows.js'
 import { OpenPage } from './open-page.js'
 import { encodePage, pageDigest } from './page-codec.js'
-import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from './slot-rows.js'
+import type { TreeReader } from './tree-reader.js'
 import { entrySlots, levelSlots, treeHeight, treeRoot } from './tree-shape.js'
-import type { TreeReader } from './tree-walk.js'
 
 /** Takes pages and answers their digests, in order; it may know some of them already. */
 export interface PageStore {

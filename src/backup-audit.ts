@@ -1,15 +1,15 @@
-import { slotExtent, slotRunBytes, type Geometry } from './core/chunk.js'
+import type { BackupContext } from './backup.js'
+import { joinSlots, slotExtent, slotRunBytes, type Geometry } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import type { Extent } from './core/extent.js'
 import type { Manifest } from './core/manifest.js'
-import type { BackupContext } from './backup.js'
+import { randomFraction } from './core/random-fraction.js'
+import { openTree } from './manifest-tree.js'
+import { rowsAgree } from './manifest/compare-rows.js'
+import { readSlots } from './pipeline/read-slots.js'
 import { auditWindows } from './plan/audit-plan.js'
 import type { BackupPlan } from './plan/backup-plan.js'
-import { randomFraction } from './random-fraction.js'
-import { readSlots } from './read-slots.js'
-import { rowsAgree, runsOf } from './compare-rows.js'
 import type { Source } from './source/source.js'
-import { treeReader } from './tree-reader.js'
 
 /** How much of what was called clean was read all the same. */
 export interface AuditOutcome {
@@ -40,7 +40,7 @@ export async function auditSource(question: AuditQuestion): Promise<AuditOutcome
   for (const slots of auditWindows({ plan, policy, random: randomFraction })) {
     const lies = await differingSlots(slots, parent, question)
     audited.slots += slots.length
-    audited.bytes += runsOf(slots).reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
+    audited.bytes += joinSlots(slots).reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
     if (lies.length > 0) throw await mismatch(lies, { audited, parent, geometry, context })
   }
   return audited
@@ -53,10 +53,11 @@ async function differingSlots(
   { source, geometry, context }: AuditQuestion,
 ): Promise<number[]> {
   const { repository, signal } = context
-  const expected = await treeReader(repository.store, parent).lookup(slots)
+  const { index } = repository.store
+  const expected = await openTree(repository.store, parent).lookup(slots)
   const found: Uint8Array[] = []
-  const options = { device: source.handle, geometry, repository, budgets: context, signal }
-  for await (const { rows } of readSlots(runsOf(slots), options)) found.push(rows)
+  const options = { device: source.handle, geometry, index, budgets: context, signal }
+  for await (const { rows } of readSlots(joinSlots(slots), options)) found.push(rows)
   const rows = Buffer.concat(found)
   return slots.filter((_, position) => !rowsAgree(rows, expected, position))
 }

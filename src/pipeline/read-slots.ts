@@ -1,9 +1,8 @@
-import type { AbortOptions } from './core/abort.js'
-import { slotRunBytes, type Geometry, type SlotRun } from './core/chunk.js'
-import { encodeRuns, type EncodedRun } from './pipeline/encode-pipeline.js'
-import { openReadJob } from './pipeline/read-job.js'
-import { openWorkerPool } from './pipeline/worker-pool.js'
-import type { Repository } from './repository.js'
+import type { AbortOptions } from '../core/abort.js'
+import { slotRunBytes, type Geometry, type SlotRun } from '../core/chunk.js'
+import { encodeRuns, type EncodedRun } from './encode-pipeline.js'
+import { openReadJob } from './read-job.js'
+import { openWorkerPool } from './worker-pool.js'
 
 /** The budgets of a job. */
 export interface Budgets {
@@ -21,15 +20,16 @@ export async function* readSlots(
   options: AbortOptions & {
     readonly device: number
     readonly geometry: Geometry
-    readonly repository: Repository
+    /** Handle of the index. */
+    readonly index: number
     readonly budgets: Budgets
   },
 ): AsyncGenerator<EncodedRun> {
-  const { device, geometry, repository, budgets, signal } = options
+  const { device, geometry, index, budgets, signal } = options
   const bytesTotal = runs.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
   await using reading = openReadJob({
     device,
-    index: repository.store.index,
+    index,
     geometry,
     bytesInFlight: budgets.bytesInFlight,
     bytesPerSecond: budgets.bytesPerSecond ?? 0,

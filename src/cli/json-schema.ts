@@ -262,7 +262,7 @@ const lines: Readonly<Record<string, Schema>> = {
 }
 
 /** Any line of any command. Fields may be added in later versions; none is taken away. */
-export const EVENT_SCHEMA = {
+export const JSON_SCHEMA = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   title: 'a line of mover --json',
   oneOf: Object.keys(lines).map(name => ({ $ref: `#/$defs/${name}` })),

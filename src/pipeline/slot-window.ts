@@ -1,13 +1,12 @@
-import type { SlotRun } from './core/chunk.js'
-import { DIGEST_BYTES } from './core/digest.js'
-import { SLOT_ROW_BYTES, SLOT_ZERO, WANTED_ROW_BYTES } from './native/batch.js'
-import type { SlotRows } from './manifest/slot-rows.js'
+import type { SlotRun } from '../core/chunk.js'
+import { WANTED_ROW_BYTES } from '../native/batch.js'
+import { isZeroRow, rowDigest, type SlotRows } from '../native/slot-rows.js'
 
 /**
- * Gathers slots to restore, data and zeroes apart, so that a window of them can be put into the
+ * Gathers slots to decode, data and zeroes apart, so that a window of them can be put into the
  * order of the packs. Its memory is that of `slotsMax` rows and does not grow with the volume.
  */
-export class RestoreWindow {
+export class SlotWindow {
   readonly #slotsMax: number
   #rows = new Uint8Array(0)
   #count = 0
@@ -29,9 +28,8 @@ export class RestoreWindow {
     }
     this.#reserve(count)
     for (let position = 0; position < count; position += 1) {
-      const from = position * SLOT_ROW_BYTES
-      if (rows[from] === SLOT_ZERO) this.#addZeroes(first + position, 1)
-      else this.#addData(first + position, rows.subarray(from + 1, from + 1 + DIGEST_BYTES))
+      if (isZeroRow(rows, position)) this.#addZeroes(first + position, 1)
+      else this.#addData(first + position, rowDigest(rows, position))
     }
   }
 

@@ -1,12 +1,12 @@
 import type { AbortOptions } from './core/abort.js'
+import { isDamage } from './core/damage-error.js'
 import { MoverError } from './core/errors.js'
 import type { Manifest } from './core/manifest.js'
-import { isDamage } from './damage-error.js'
-import { TreeReader } from './manifest/tree-walk.js'
+import { TreeReader } from './manifest/tree-reader.js'
 import type { ChunkStore } from './store/chunk-store.js'
 
 /** The tree of a manifest, its pages read through the store and checked against their digests. */
-export function treeReader(store: ChunkStore, manifest: Manifest): TreeReader {
+export function openTree(store: ChunkStore, manifest: Manifest): TreeReader {
   return new TreeReader({
     geometry: manifest,
     tree: manifest.tree,

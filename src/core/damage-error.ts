@@ -1,4 +1,4 @@
-import { errorKind, MoverError } from './core/errors.js'
+import { errorKind, MoverError } from './errors.js'
 
 /** What a medium answers where it has lost bytes; anything else says nothing of them. */
 const MEDIUM_ERRORS: readonly unknown[] = ['EIO', 'ENODATA', 'EILSEQ', 'EUCLEAN', 'EREMOTEIO']
@@ -17,6 +17,12 @@ export function isDamage(error: unknown): error is MoverError {
 export function isLostByMedium(error: unknown): error is MoverError {
   const isFailure = error instanceof MoverError && error.code === 'BACKEND_FAILED'
   return isFailure && MEDIUM_ERRORS.includes(systemErrorOf(error))
+}
+
+/** The message of damage; an error that is none is thrown on, since it proves nothing of the bytes. */
+export function damageMessageOrThrow(error: unknown): string {
+  if (isDamage(error) || isLostByMedium(error)) return error.message
+  throw error
 }
 
 function systemErrorOf({ details }: MoverError): unknown {

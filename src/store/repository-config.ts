@@ -1,7 +1,7 @@
-import type { Backend } from './backend/backend.js'
-import { sealRecord, unsealRecord, type RecordKind } from './backend/sealed-record.js'
-import type { AbortOptions } from './core/abort.js'
-import { MoverError } from './core/errors.js'
+import type { Backend } from '../backend/backend.js'
+import { sealRecord, unsealRecord, type RecordKind } from '../backend/sealed-record.js'
+import type { AbortOptions } from '../core/abort.js'
+import { MoverError } from '../core/errors.js'
 import {
   CHUNK_BYTES_DEFAULT,
   isChunkBytes,
@@ -12,7 +12,7 @@ import {
   ZSTD_LEVEL_DEFAULT,
   ZSTD_LEVEL_MAX,
   ZSTD_LEVEL_MIN,
-} from './core/limits.js'
+} from '../core/limits.js'
 
 /** What new backups are written with. */
 export interface RepositoryDefaults {

@@ -8,7 +8,7 @@ export const ROW_BYTES = 1 + DIGEST_BYTES
 
 /** All bytes of the slot, or of every slot below the child, are zero. */
 export const ROW_ZERO = 0
-/** The slot's chunk, or the child's page, has the digest that follows. */
+/** The slot's chunk, or the child's page, has the digest that follows; as 2 does, of chunks just stored. */
 export const ROW_DATA = 1
 
 /** A run of slots with a row for each, or null where all of them are zero. */

@@ -8,9 +8,9 @@ import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
 import type { TreeTop } from '../core/manifest.js'
+import { ROW_BYTES, isZeroRow, joinZeroRuns, rowDigest, rowsOf } from '../native/slot-rows.js'
+import type { SlotRows } from '../native/slot-rows.js'
 import { PageCache } from './page-cache.js'
-import { ROW_BYTES, isZeroRow, joinZeroRuns, rowDigest, rowsOf } from './slot-rows.js'
-import type { SlotRows } from './slot-rows.js'
 import { TreePages, entriesOf } from './tree-pages.js'
 import type { TreeEntry, TreePagesOptions } from './tree-pages.js'
 import { levelSlots } from './tree-shape.js'
@@ -160,7 +160,7 @@ export class TreeReader {
     try {
       return await this.children(level, entries)
     } catch (error) {
-      if (onDamage === null || !isDamage(error)) throw error
+      if (onDamage === null || !mayBeDamage(error)) throw error
       if (entries.length === 1 && entries[0] !== undefined) {
         const { index, row } = entries[0]
         const digest = digestHex(rowDigest(row, 0))
@@ -235,6 +235,6 @@ export class TreeReader {
   }
 }
 
-function isDamage(error: unknown): error is MoverError {
+function mayBeDamage(error: unknown): error is MoverError {
   return error instanceof MoverError && error.code !== 'CANCELLED'
 }

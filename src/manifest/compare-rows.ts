@@ -1,14 +1,13 @@
-import type { SlotRun } from './core/chunk.js'
-import type { SlotRows } from './manifest/slot-rows.js'
-import { SLOT_ROW_BYTES, SLOT_ZERO } from './native/batch.js'
+import type { SlotRun } from '../core/chunk.js'
+import { ROW_BYTES, isZeroRow, rowsOf, type SlotRows } from '../native/slot-rows.js'
 
 /** Whether two rows hold the same: both zero, or data of one digest. */
 export function rowsAgree(a: Uint8Array, b: Uint8Array, position: number): boolean {
-  const from = position * SLOT_ROW_BYTES
-  const isZero = a[from] === SLOT_ZERO
-  if (isZero !== (b[from] === SLOT_ZERO)) return false
+  const isZero = isZeroRow(a, position)
+  if (isZero !== isZeroRow(b, position)) return false
   if (isZero) return true
-  for (let byte = from + 1; byte < from + SLOT_ROW_BYTES; byte += 1) {
+  const from = position * ROW_BYTES
+  for (let byte = from + 1; byte < from + ROW_BYTES; byte += 1) {
     if (a[byte] !== b[byte]) return false
   }
   return true
@@ -16,28 +15,17 @@ export function rowsAgree(a: Uint8Array, b: Uint8Array, position: number): boole
 
 /** Yields the maximal runs of slots whose rows differ, with the rows of `wanted`. */
 export function* differingRuns(wanted: SlotRows, found: Uint8Array): Generator<SlotRows> {
-  const rows = wanted.rows ?? new Uint8Array(wanted.count * SLOT_ROW_BYTES)
+  const rows = wanted.rows ?? new Uint8Array(wanted.count * ROW_BYTES)
   let start = -1
   for (let position = 0; position <= wanted.count; position += 1) {
     const differs = position < wanted.count && !rowsAgree(rows, found, position)
     if (differs && start < 0) start = position
     if (!differs && start >= 0) {
-      const part = rows.subarray(start * SLOT_ROW_BYTES, position * SLOT_ROW_BYTES)
+      const part = rowsOf(rows, start, position - start)
       yield { first: wanted.first + start, count: position - start, rows: part }
       start = -1
     }
   }
-}
-
-/** Joins ascending slots into runs. */
-export function runsOf(slots: Iterable<number>): SlotRun[] {
-  const runs: { first: number; count: number }[] = []
-  for (const slot of slots) {
-    const last = runs.at(-1)
-    if (last !== undefined && last.first + last.count === slot) last.count += 1
-    else runs.push({ first: slot, count: 1 })
-  }
-  return runs
 }
 
 /** Cuts rows into the longest runs that are all zero or all data. */
@@ -52,8 +40,8 @@ export function* partsByState({
   }
   let start = 0
   for (let position = 1; position <= count; position += 1) {
-    const isZero = rows[start * SLOT_ROW_BYTES] === SLOT_ZERO
-    const continues = position < count && (rows[position * SLOT_ROW_BYTES] === SLOT_ZERO) === isZero
+    const isZero = isZeroRow(rows, start)
+    const continues = position < count && isZeroRow(rows, position) === isZero
     if (continues) continue
     yield { first: first + start, count: position - start, isZero }
     start = position
