@@ -52,11 +52,11 @@ async function differingSlots(
   parent: Manifest,
   { source, geometry, context }: AuditQuestion,
 ): Promise<number[]> {
-  const { repository, signal } = context
+  const { repository, emit, signal } = context
   const { index } = repository.store
   const expected = await openTree(repository.store, parent).lookup(slots)
   const found: Uint8Array[] = []
-  const options = { device: source.handle, geometry, index, budgets: context, signal }
+  const options = { device: source.handle, geometry, index, budgets: context, emit, signal }
   for await (const { rows } of readSlots(joinSlots(slots), options)) found.push(rows)
   const rows = Buffer.concat(found)
   return slots.filter((_, position) => !rowsAgree(rows, expected, position))

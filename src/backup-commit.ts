@@ -1,5 +1,4 @@
 import type { AuditOutcome } from './backup-audit.js'
-import type { ParentOfBackup } from './backup-parent.js'
 import type { BackupContext } from './backup.js'
 import type { Geometry } from './core/chunk.js'
 import type { Manifest } from './core/manifest.js'
@@ -7,6 +6,7 @@ import type { ByteOutcome } from './core/progress.js'
 import { commitManifest, nextLinks, readManifests } from './manifest/manifest-catalog.js'
 import type { FinishedTree } from './manifest/tree-writer.js'
 import { PROGRAM_VERSION } from './native/program-version.js'
+import type { ParentChoice } from './plan/parent-choice.js'
 import type { Source } from './source/source.js'
 import type { ChunkWriter } from './store/chunk-writer.js'
 import type { Session } from './store/session.js'
@@ -23,7 +23,7 @@ export async function commitBackup(parts: {
   readonly tree: FinishedTree
   readonly bytes: ByteOutcome
   readonly audit: AuditOutcome
-  readonly choice: ParentOfBackup
+  readonly choice: ParentChoice
   readonly context: BackupContext
 }): Promise<Manifest & { readonly written: number }> {
   const { source, geometry, session, writer, tree, bytes, audit, choice, context } = parts

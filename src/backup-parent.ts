@@ -1,27 +1,83 @@
 import type { BackupContext } from './backup.js'
 import { drainExtents, type StatedExtents } from './cbt/change-map.js'
 import type { Geometry } from './core/chunk.js'
+import { modeReasonWords } from './core/mode-reason.js'
+import { randomFraction } from './core/random-fraction.js'
+import { openTree } from './manifest-tree.js'
+import { isZeroRow, rowDigest } from './native/slot-rows.js'
+import { auditWindows } from './plan/audit-plan.js'
+import { planBackup, type BackupPlan } from './plan/backup-plan.js'
 import {
   chooseParent,
   withHealth,
+  withLostChunks,
   type NamedParent,
   type ParentChoice,
 } from './plan/parent-choice.js'
 import type { ChangeAnswer } from './source/change-source.js'
+import type { Source } from './source/source.js'
+import { lostChunks } from './store/lost-chunks.js'
 
-/** What a backup builds on, and the change map if it is believed. */
-export interface ParentOfBackup extends ParentChoice {
-  readonly extents: StatedExtents | null
+/** What a backup builds on, and what it will do with each slot. */
+export interface PlannedBackup {
+  readonly choice: ParentChoice
+  readonly plan: BackupPlan
 }
 
 /**
- * Chooses the parent, asks the change source, and says in an event when the backup has to do more
- * than was asked for. Throws what `chooseParent` and the change source throw.
+ * Chooses the parent, asks the change source, and plans. What is carried must still be there: a
+ * parent of which chunks are lost is good for a rescan only, which stores them anew. Says in an event
+ * when the backup has to do more than was asked for. Throws what `chooseParent`, `planBackup` and the
+ * change source throw.
  */
-export async function chooseBackupParent(
+export async function planOnParent(
+  source: Source,
   geometry: Geometry,
   context: BackupContext,
-): Promise<ParentOfBackup> {
+): Promise<PlannedBackup> {
+  const { repository, signal, readHoles } = context
+  const { extents, ...chosen } = await chooseBackupParent(geometry, context)
+  // After the parent is known: a backup may commit in between, and its chunks must be found.
+  await repository.store.refresh({ signal })
+  const planFor = async (choice: ParentChoice) => {
+    const { mode, useChanges } = choice
+    const allocated = source.allocated({ signal })
+    const changes = useChanges ? extents : null
+    return { choice, plan: await planBackup({ geometry, mode, changes, allocated, readHoles }) }
+  }
+  const planned = await planFor(chosen)
+  const holds = await parentHolds(planned, context)
+  const { choice, plan } = holds ? planned : await planFor(withLostChunks(chosen))
+  if (choice.mode !== choice.requested) announce(choice, context)
+  return { choice, plan }
+}
+
+/** Whether chunks that are to be carried are in the repository: a random sample of them. */
+async function parentHolds(
+  { choice: { parent }, plan }: PlannedBackup,
+  { repository, signal }: BackupContext,
+): Promise<boolean> {
+  if (parent === null || plan.carriedSlots === 0) return true
+  const digests: Uint8Array[] = []
+  for (const slots of auditWindows({ plan, policy: 'default', random: randomFraction })) {
+    const rows = await openTree(repository.store, parent).lookup(slots)
+    for (const position of slots.keys()) {
+      if (!isZeroRow(rows, position)) digests.push(rowDigest(rows, position))
+    }
+  }
+  const lost = await lostChunks(repository.store, digests, { signal })
+  return lost.length === 0
+}
+
+interface AnsweredChoice extends ParentChoice {
+  /** The change map, if there is one to believe. */
+  readonly extents: StatedExtents | null
+}
+
+async function chooseBackupParent(
+  geometry: Geometry,
+  context: BackupContext,
+): Promise<AnsweredChoice> {
   const { repository, volume, changes, signal } = context
   const chosen = chooseParent({
     repositoryId: repository.id,
@@ -34,8 +90,7 @@ export async function chooseBackupParent(
   })
   const answer = context.full ? null : await askChanges(chosen, geometry, context)
   const choice = answer === null ? chosen : withHealth(chosen, answer.health)
-  if (choice.mode !== choice.requested) announce(choice, context)
-  return { ...choice, extents: choice.useChanges ? (answer?.extents ?? null) : null }
+  return { ...choice, extents: answer?.extents ?? null }
 }
 
 async function namedParent({
@@ -61,15 +116,8 @@ async function askChanges(
   return answer
 }
 
-const REASONS: Readonly<Record<string, string>> = {
-  'no-parent': 'the volume has no backup yet',
-  'chunk-size': "the parent's chunks have another size",
-  resized: 'the volume was resized, and trackers lie about that',
-  lineage: 'no usable backup stands for the checkpoint from which the change map counts',
-}
-
 function announce({ mode, requested, reason }: ParentChoice, { emit }: BackupContext): void {
   const why = reason ?? 'unknown'
-  const message = `${requested} was asked for, the backup is a ${mode}: ${REASONS[why] ?? why}`
+  const message = `${requested} was asked for, the backup is a ${mode}: ${modeReasonWords(why)}`
   emit({ type: 'fallback', requested, mode, reason: why, message })
 }

@@ -1,28 +1,33 @@
 import { auditSource, type AuditOutcome } from './backup-audit.js'
 import { commitBackup } from './backup-commit.js'
-import { chooseBackupParent, type ParentOfBackup } from './backup-parent.js'
+import { planOnParent } from './backup-parent.js'
 import type { AbortOptions } from './core/abort.js'
+import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import type { Geometry } from './core/chunk.js'
+import { MoverError } from './core/errors.js'
 import { invariant } from './core/invariant.js'
 import { startJob, type Job } from './core/job.js'
-import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { BackupMode, Manifest } from './core/manifest.js'
 import type { ByteOutcome, MoverEvent } from './core/progress.js'
+import { beginJobSession } from './job-session.js'
 import { openTree } from './manifest-tree.js'
+import { labelsProblem } from './manifest/manifest-check.js'
 import { TreeWriter, type FinishedTree } from './manifest/tree-writer.js'
+import { encodeProgress } from './native/encode-progress.js'
 import { PROGRAM_VERSION } from './native/program-version.js'
 import { encodeRuns } from './pipeline/encode-pipeline.js'
 import { startProgressMeter } from './pipeline/progress-meter.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
 import type { AuditPolicy } from './plan/audit-plan.js'
-import { planBackup, type BackupPlan } from './plan/backup-plan.js'
+import type { BackupPlan } from './plan/backup-plan.js'
+import type { ParentChoice } from './plan/parent-choice.js'
 import type { Repository } from './repository.js'
 import type { ChangeSource } from './source/change-source.js'
 import { openSource } from './source/open-source.js'
 import type { Source } from './source/source.js'
-import { ChunkWriter, jobProgress } from './store/chunk-writer.js'
+import { ChunkWriter } from './store/chunk-writer.js'
 
-export interface BackupOptions extends AbortOptions {
+export interface BackupOptions extends AbortOptions, BudgetOptions {
   /** A path, or a source that the caller opened and keeps. */
   readonly source: string | Source
   readonly repository: Repository
@@ -32,17 +37,12 @@ export interface BackupOptions extends AbortOptions {
   readonly changes?: ChangeSource | null
   /** A manifest reference; without it, `changes.since` or the newest manifest of the volume. */
   readonly parent?: string | null
-  /** Name of the checkpoint that this backup stands for: a later change map may count from it. */
+  /** Name of the checkpoint that this backup stands for, 1 to 1,024 bytes: a later change map may count from it. */
   readonly checkpoint?: string | null
   /** Reads everything and builds on nothing. */
   readonly full?: boolean
   readonly audit?: AuditPolicy
-  /** Worker threads; by default one a core, at most 8, fewer for small jobs. */
-  readonly workers?: number | null
-  /** Limit of the reading rate, in bytes a second. */
-  readonly bytesPerSecond?: number | null
-  /** Bound of the memory that holds bytes on their way. */
-  readonly bytesInFlight?: number
+  /** At most 64; names of 1 to 128 bytes, values of up to 1,024. */
   readonly tags?: Readonly<Record<string, string>>
   /** Reads the holes of a file instead of taking them for zeroes. */
   readonly readHoles?: boolean
@@ -70,10 +70,10 @@ export interface BackupResult {
   readonly writer: string
 }
 
-type Settled = Required<Omit<BackupOptions, 'signal' | 'source'>>
+type Request = Required<Omit<BackupOptions, 'signal' | 'source'>>
 
 /** What the steps of one backup hand each other. */
-export interface BackupContext extends Settled {
+export interface BackupContext extends Request {
   readonly signal: AbortSignal
   readonly emit: (event: MoverEvent) => void
 }
@@ -85,10 +85,10 @@ export interface BackupContext extends Settled {
 export function backup({ signal, source, ...options }: BackupOptions): Job<BackupResult> {
   return startJob(
     async context => {
-      const settled = { ...context, ...settle(options) }
-      if (typeof source !== 'string') return run(source, settled)
+      const request = { ...context, ...withDefaults(options) }
+      if (typeof source !== 'string') return run(source, request)
       await using opened = await openSource(source)
-      return await run(opened, settled)
+      return await run(opened, request)
     },
     { signal },
   )
@@ -99,19 +99,14 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const { repository, signal, emit } = context
   emit({ type: 'stage', stage: 'plan' })
   const geometry = { volumeBytes: source.volumeBytes, chunkBytes: repository.defaults.chunkBytes }
-  const choice = await chooseBackupParent(geometry, context)
-  // After the parent is known: a backup may commit in between, and its chunks must be found.
-  await repository.store.refresh({ signal })
-  const plan = await planBackup({
-    geometry,
-    mode: choice.mode,
-    changes: choice.extents,
-    allocated: source.allocated({ signal }),
-    readHoles: context.readHoles,
-  })
+  const { choice, plan } = await planOnParent(source, geometry, context)
   if (context.dryRun) return resultOf({ choice, plan, context, startedMs, written: null })
 
-  await using session = await repository.beginSession('write', choice.parent?.id ?? null)
+  await using session = await beginJobSession(
+    repository,
+    { kind: 'write', parent: choice.parent?.id ?? null },
+    emit,
+  )
   await using writer = new ChunkWriter({
     store: repository.store,
     repositoryId: repository.id,
@@ -144,7 +139,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
 
 interface StoreParts {
   readonly writer: ChunkWriter
-  readonly choice: ParentOfBackup
+  readonly choice: ParentChoice
   readonly geometry: Geometry
   readonly context: BackupContext
 }
@@ -160,14 +155,11 @@ async function store(
   const abort = () => writer.cancel()
   signal.addEventListener('abort', abort)
   try {
-    using _meter = startProgressMeter(
-      () => ({
-        ...jobProgress(writer.job),
-        bytesDone: jobProgress(writer.job).read,
-        bytes: outcomeOf(plan, writer),
-      }),
-      { bytesTotal: plan.readBytes, emit },
-    )
+    const reading = () => {
+      const waits = encodeProgress(writer.job)
+      return { bytesDone: waits.read, waits, bytes: outcomeOf(plan, writer) }
+    }
+    using _meter = startProgressMeter(reading, { bytesTotal: plan.readBytes, emit })
     const tree = await growTree(plan, parts)
     const bytes = outcomeOf(plan, writer)
     const counted = bytes.carried + bytes.zero + bytes.deduplicated + bytes.stored
@@ -204,7 +196,8 @@ async function growTree(
     await writer.publishSometimes({ signal })
   }
   await keepUnread(tree, plan, { from: slot, until: plan.slotCount })
-  return tree.finish()
+  // Awaited while the pool is there: a failure must not come up while it is being closed.
+  return await tree.finish()
 }
 
 /** Between what was read lie slots that are zero, or the parent's. */
@@ -220,7 +213,7 @@ async function keepUnread(
 }
 
 function outcomeOf(plan: BackupPlan, writer: ChunkWriter): ByteOutcome {
-  const { read, zero, known, stored } = jobProgress(writer.job)
+  const { read, zero, known, stored } = encodeProgress(writer.job)
   return {
     volume: plan.volumeBytes,
     read,
@@ -233,7 +226,7 @@ function outcomeOf(plan: BackupPlan, writer: ChunkWriter): ByteOutcome {
 }
 
 function resultOf(parts: {
-  readonly choice: ParentOfBackup
+  readonly choice: ParentChoice
   readonly plan: BackupPlan
   readonly context: BackupContext
   readonly startedMs: number
@@ -272,19 +265,20 @@ function resultOf(parts: {
   }
 }
 
-/** Defaults are applied here, once. */
-function settle(options: Omit<BackupOptions, 'signal' | 'source'>): Settled {
+/** Defaults are applied here, once; what no manifest could record is refused before anything is read. */
+function withDefaults(options: Omit<BackupOptions, 'signal' | 'source'>): Request {
+  const { volume, checkpoint = null, tags = {} } = options
+  const problem = labelsProblem({ volume, checkpoint, tags })
+  if (problem !== null) throw new MoverError('ARGUMENT_INVALID', problem, { stage: 'plan' })
   return {
     ...options,
     changes: options.changes ?? null,
     parent: options.parent ?? null,
-    checkpoint: options.checkpoint ?? null,
+    checkpoint,
     full: options.full ?? false,
     audit: options.audit ?? 'default',
-    workers: options.workers ?? null,
-    bytesPerSecond: options.bytesPerSecond ?? null,
-    bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
-    tags: options.tags ?? {},
+    ...withBudgetDefaults(options),
+    tags,
     readHoles: options.readHoles ?? false,
     dryRun: options.dryRun ?? false,
   }

@@ -4,6 +4,7 @@ import { MoverError } from './core/errors.js'
 import { extentEnd, type Extent } from './core/extent.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
+import { beginJobSession } from './job-session.js'
 import { openTree } from './manifest-tree.js'
 import { native } from './native/addon.js'
 import { openDecodeJob } from './pipeline/decode-job.js'
@@ -44,7 +45,7 @@ async function run(
   { signal, emit }: JobContext,
 ): Promise<CatResult> {
   const startedMs = performance.now()
-  await using _session = await repository.beginSession('read', null)
+  await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(options.manifest, null, { signal })
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })

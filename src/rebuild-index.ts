@@ -3,6 +3,7 @@ import { segmentName } from './backend/object-name.js'
 import type { AbortOptions } from './core/abort.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Damage } from './core/progress.js'
+import { beginJobSession } from './job-session.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
 
@@ -35,7 +36,7 @@ async function run(
 ): Promise<RebuildIndexResult> {
   const startedMs = performance.now()
   const { backend, store } = repository
-  await using session = await repository.beginSession('write', null)
+  await using session = await beginJobSession(repository, { kind: 'write' }, emit)
   emit({ type: 'stage', stage: 'index' })
   // Segments first: a pack that is published later has its own segment, which is then not replaced.
   const replaced = await idsOf(repository, 'index/', { signal })
@@ -70,6 +71,7 @@ async function run(
       message,
       manifests: [],
       extents: [],
+      extentsInAll: 0,
     })),
     seconds: (performance.now() - startedMs) / 1000,
   }

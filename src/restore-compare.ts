@@ -1,4 +1,11 @@
-import { joinSlots, slotCount, slotExtent, type Geometry, type SlotRun } from './core/chunk.js'
+import {
+  joinSlots,
+  slotCount,
+  slotExtent,
+  slotRunBytes,
+  type Geometry,
+  type SlotRun,
+} from './core/chunk.js'
 import { errorKind, MoverError } from './core/errors.js'
 import type { Manifest } from './core/manifest.js'
 import { randomFraction } from './core/random-fraction.js'
@@ -44,13 +51,17 @@ export async function slotsSince(
   if (sample.length === 0) return { slots, comparedBytes: 0 }
   const expected = await wanted.lookup(sample)
   const found: Uint8Array[] = []
-  for await (const { rows } of readTarget(joinSlots(sample), comparison)) found.push(rows)
+  for await (const { rows } of readTarget(joinSlots(sample), comparison, context.emit))
+    found.push(rows)
   const rows = Buffer.concat(found)
   const wrong = sample.find((_, position) => !rowsAgree(rows, expected, position))
   if (wrong !== undefined) throw otherState(onto, target, slotExtent(geometry, wrong).offset)
   const bytes = sample.reduce((sum, slot) => sum + slotExtent(geometry, slot).length, 0)
   return { slots, comparedBytes: bytes }
 }
+
+/** Is told of bytes that the target holds already; where nobody wants to know, the reading is the progress. */
+export type OnUnchanged = (bytes: number) => void
 
 /**
  * Reads the first `readableBytes` of the target and yields what differs from the manifest, and
@@ -59,6 +70,7 @@ export async function slotsSince(
 export async function* differingSlots(
   comparison: Comparison,
   readableBytes: number,
+  onUnchanged: OnUnchanged | null,
 ): AsyncGenerator<SlotRows> {
   const { manifest, context } = comparison
   const geometry: Geometry = manifest
@@ -67,18 +79,26 @@ export async function* differingSlots(
     readableBytes >= geometry.volumeBytes
       ? slotCount(geometry)
       : Math.floor(readableBytes / geometry.chunkBytes)
-  for await (const read of readTarget([{ first: 0, count }], comparison)) {
+  const emit = onUnchanged === null ? context.emit : null
+  for await (const read of readTarget([{ first: 0, count }], comparison, emit)) {
+    let unchangedBytes = slotRunBytes(geometry, read)
     const range = { from: read.first, to: read.first + read.count }
     for await (const wanted of tree.slots(range)) {
-      yield* differingRuns(wanted, rowsOf(read.rows, wanted.first - read.first, wanted.count))
+      const found = rowsOf(read.rows, wanted.first - read.first, wanted.count)
+      for (const differing of differingRuns(wanted, found)) {
+        unchangedBytes -= slotRunBytes(geometry, differing)
+        yield differing
+      }
     }
+    onUnchanged?.(unchangedBytes)
   }
   yield* tree.slots({ from: count, to: slotCount(geometry) })
 }
 
 /** Reads the target past the cache and compares every byte's digest; throws READBACK_MISMATCH. */
 export async function readBackTarget(comparison: Comparison): Promise<void> {
-  for await (const { first } of differingSlots(comparison, comparison.manifest.volumeBytes)) {
+  const { volumeBytes } = comparison.manifest
+  for await (const { first } of differingSlots(comparison, volumeBytes, null)) {
     const { offset } = slotExtent(comparison.manifest, first)
     throw new MoverError(
       'READBACK_MISMATCH',
@@ -96,12 +116,13 @@ export async function readBackTarget(comparison: Comparison): Promise<void> {
 async function* readTarget(
   runs: readonly SlotRun[],
   { manifest, target, context }: Comparison,
+  emit: RestoreContext['emit'] | null,
 ): AsyncGenerator<EncodedRun> {
   const { repository, signal } = context
   const geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
   try {
     const { index } = repository.store
-    const options = { device: target.handle, geometry, index, budgets: context, signal }
+    const options = { device: target.handle, geometry, index, budgets: context, emit, signal }
     yield* readSlots(runs, options)
   } catch (error) {
     if (!(error instanceof MoverError) || errorKind(error.code) !== 'source') throw error

@@ -4,7 +4,7 @@ import { native } from './native/addon.js'
 import type { SlotRows } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
-import { startProgressMeter } from './pipeline/progress-meter.js'
+import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
 import { SlotWindow } from './pipeline/slot-window.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
 import type { RestoreContext } from './restore.js'
@@ -28,11 +28,12 @@ export async function restoreSlots(parts: {
   readonly manifest: Manifest
   readonly target: Target
   readonly wanted: AsyncIterable<SlotRows>
-  /** Bytes of the volume that are expected to be wanted, for the progress. */
+  /** For the progress: bytes of the volume that are expected to be wanted, and found as wanted. */
   readonly bytesTotal: number
+  readonly unchangedBytes: () => number
   readonly context: RestoreContext
 }): Promise<RestoredSlots> {
-  const { manifest, target, wanted, bytesTotal, context } = parts
+  const { manifest, target, wanted, bytesTotal, unchangedBytes, context } = parts
   const { repository, signal, emit } = context
   const geometry: Geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
   await using decoding = openDecodeJob({
@@ -55,10 +56,8 @@ export async function restoreSlots(parts: {
     bytes.zero += zeroes.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
   }
 
-  using _meter = startProgressMeter(() => readingOf(decoding, { ...bytes, volume: bytesTotal }), {
-    bytesTotal,
-    emit,
-  })
+  const reading = () => readingOf(decoding, bytes.zero + unchangedBytes())
+  using _meter = startProgressMeter(reading, { bytesTotal, emit })
   for await (const run of wanted) {
     window.add(run)
     if (window.isFull) await flush()
@@ -80,20 +79,7 @@ async function zeroRuns(
   await native(addon => addon.zeroRuns(target.handle, pairs), 'write')
 }
 
-function readingOf(
-  decoding: DecodeJob,
-  { zero, volume }: { readonly zero: number; readonly volume: number },
-) {
-  const progress = decoding.progress()
-  const { written, storedRead, readWaitNs, writeWaitNs, rateWaitNs } = progress
-  const outcome = {
-    volume,
-    read: storedRead,
-    carried: 0,
-    zero,
-    deduplicated: 0,
-    stored: 0,
-    written,
-  }
-  return { bytesDone: written + zero, readWaitNs, writeWaitNs, rateWaitNs, bytes: outcome }
+function readingOf(decoding: DecodeJob, settledBytes: number): MeterReading {
+  const waits = decoding.progress()
+  return { bytesDone: waits.written + settledBytes, waits }
 }

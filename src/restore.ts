@@ -1,20 +1,27 @@
 import type { AbortOptions } from './core/abort.js'
+import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import { slotRunBytes, type Geometry } from './core/chunk.js'
 import { startJob, type Job } from './core/job.js'
-import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { MoverEvent } from './core/progress.js'
 import type { SlotSet } from './core/slot-set.js'
+import { beginJobSession } from './job-session.js'
 import { openTree } from './manifest-tree.js'
 import { partsByState } from './manifest/compare-rows.js'
 import type { TreeReader } from './manifest/tree-reader.js'
 import type { SlotRows } from './native/slot-rows.js'
 import type { Repository } from './repository.js'
-import { differingSlots, readBackTarget, slotsSince, type Comparison } from './restore-compare.js'
+import {
+  differingSlots,
+  readBackTarget,
+  slotsSince,
+  type Comparison,
+  type OnUnchanged,
+} from './restore-compare.js'
 import { restoreSlots, type RestoredSlots } from './restore-slots.js'
 import { openTarget } from './target/open-target.js'
 import type { ForceReason } from './target/target-guard.js'
 
-export interface RestoreOptions extends AbortOptions {
+export interface RestoreOptions extends AbortOptions, BudgetOptions {
   readonly repository: Repository
   /** A manifest reference. */
   readonly manifest: string
@@ -28,10 +35,7 @@ export interface RestoreOptions extends AbortOptions {
   readonly identity?: string | null
   /** Reads the target past the cache after the flush, and compares. */
   readonly readBack?: boolean
-  readonly workers?: number | null
-  /** Limit of the rate at which stored bytes are read, in bytes a second. */
-  readonly bytesPerSecond?: number | null
-  readonly bytesInFlight?: number
+  /** Compares and plans only: nothing is written. */
   readonly dryRun?: boolean
 }
 
@@ -40,6 +44,7 @@ export interface RestoreResult {
   readonly manifest: string
   readonly volume: string
   readonly target: string
+  /** The reference as it was given. */
   readonly onto: string | null
   readonly bytes: RestoredBytes
   /** Bytes of a larger device beyond the volume, which stay as they were. */
@@ -75,14 +80,14 @@ export interface RestoreContext extends Required<Omit<RestoreOptions, 'signal'>>
  * command may be given again.
  */
 export function restore({ signal, ...options }: RestoreOptions): Job<RestoreResult> {
-  return startJob(context => run({ ...context, ...settle(options) }), { signal })
+  return startJob(context => run({ ...context, ...withDefaults(options) }), { signal })
 }
 
 async function run(context: RestoreContext): Promise<RestoreResult> {
   const startedMs = performance.now()
   const { repository, signal, emit } = context
   emit({ type: 'stage', stage: 'plan' })
-  await using _session = await repository.beginSession('read', null)
+  await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(context.manifest, null, { signal })
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
@@ -97,7 +102,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
   const plan = await planRestore(comparison)
   const bytes = context.dryRun
     ? await wouldRestore(plan, manifest)
-    : await restoreAndSettle(plan, comparison)
+    : await restoreAndFlush(plan, comparison)
   const { volumeBytes } = manifest
   return {
     operation: 'restore',
@@ -120,7 +125,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
 
 /** What will be written, and what is known without reading more. */
 interface RestorePlan {
-  readonly wanted: () => AsyncIterable<SlotRows>
+  readonly wanted: (onUnchanged: OnUnchanged | null) => AsyncIterable<SlotRows>
   readonly bytesTotal: number
   readonly comparedBytes: number
 }
@@ -135,7 +140,7 @@ async function planRestore(comparison: Comparison): Promise<RestorePlan> {
   if (onto === 'auto') {
     const comparedBytes = Math.min(volumeBytes, target.bytes)
     return {
-      wanted: () => differingSlots(comparison, target.bytes),
+      wanted: onUnchanged => differingSlots(comparison, target.bytes, onUnchanged),
       bytesTotal: volumeBytes,
       comparedBytes,
     }
@@ -151,13 +156,21 @@ async function* slotsOf(tree: TreeReader, slots: SlotSet): AsyncGenerator<SlotRo
   for (const { first, count } of slots.runs()) yield* tree.slots({ from: first, to: first + count })
 }
 
-async function restoreAndSettle(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {
+async function restoreAndFlush(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {
   const { manifest, target, context } = comparison
   const { emit } = context
   await target.prepare(manifest.volumeBytes)
   emit({ type: 'stage', stage: 'write' })
-  const { wanted, bytesTotal } = plan
-  const restored = await restoreSlots({ manifest, target, wanted: wanted(), bytesTotal, context })
+  let unchangedBytes = 0
+  const wanted = plan.wanted(bytes => (unchangedBytes += bytes))
+  const restored = await restoreSlots({
+    manifest,
+    target,
+    wanted,
+    bytesTotal: plan.bytesTotal,
+    unchangedBytes: () => unchangedBytes,
+    context,
+  })
   emit({ type: 'stage', stage: 'flush' })
   await target.flush()
   if (context.readBack) {
@@ -172,7 +185,7 @@ async function restoreAndSettle(plan: RestorePlan, comparison: Comparison): Prom
 async function wouldRestore(plan: RestorePlan, geometry: Geometry): Promise<RestoredSlots> {
   let zero = 0
   let written = 0
-  for await (const run of plan.wanted()) {
+  for await (const run of plan.wanted(null)) {
     for (const part of partsByState(run)) {
       if (part.isZero) zero += slotRunBytes(geometry, part)
       else written += slotRunBytes(geometry, part)
@@ -182,16 +195,16 @@ async function wouldRestore(plan: RestorePlan, geometry: Geometry): Promise<Rest
 }
 
 /** Defaults are applied here, once. */
-function settle(options: Omit<RestoreOptions, 'signal'>): Omit<RestoreContext, 'signal' | 'emit'> {
+function withDefaults(
+  options: Omit<RestoreOptions, 'signal'>,
+): Omit<RestoreContext, 'signal' | 'emit'> {
   return {
     ...options,
     onto: options.onto ?? null,
     force: options.force ?? [],
     identity: options.identity ?? null,
     readBack: options.readBack ?? false,
-    workers: options.workers ?? null,
-    bytesPerSecond: options.bytesPerSecond ?? null,
-    bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
+    ...withBudgetDefaults(options),
     dryRun: options.dryRun ?? false,
   }
 }

@@ -10,6 +10,9 @@ interface Found {
   readonly message: string
   readonly manifests: Set<string>
   readonly extents: { readonly manifest: string; offset: number; length: number }[]
+  /** The one that the next may go on, listed or not. */
+  last: { readonly manifest: string; end: number } | null
+  extentsInAll: number
 }
 
 /** Gathers what verify finds: each damaged thing once, with all that it makes unrestorable. */
@@ -21,15 +24,19 @@ export class DamageReport {
     this.#emit = emit
   }
 
-  get isEmpty(): boolean {
-    return this.#found.size === 0
-  }
-
   /** Notes a damaged thing and tells it at once; a thing that is known already keeps its message. */
   add(kind: Damage['kind'], name: string, message: string): void {
     const key = `${kind} ${name}`
     if (this.#found.has(key)) return
-    const found: Found = { kind, name, message, manifests: new Set(), extents: [] }
+    const found: Found = {
+      kind,
+      name,
+      message,
+      manifests: new Set(),
+      extents: [],
+      last: null,
+      extentsInAll: 0,
+    }
     this.#found.set(key, found)
     this.#emit({ type: 'damage', damage: damageOf(found) })
   }
@@ -43,12 +50,13 @@ export class DamageReport {
     const found = this.#found.get(`${kind} ${name}`)
     if (found === undefined) return
     found.manifests.add(manifest)
-    const last = found.extents.at(-1)
-    if (last !== undefined && last.manifest === manifest && last.offset + last.length === offset) {
-      last.length += length
-    } else if (found.extents.length < EXTENTS_MAX) {
-      found.extents.push({ manifest, offset, length })
-    }
+    const goesOn = found.last?.manifest === manifest && found.last.end === offset
+    if (!goesOn) found.extentsInAll += 1
+    found.last = { manifest, end: offset + length }
+    const listed = found.extents.at(-1)
+    if (found.extentsInAll > EXTENTS_MAX) return
+    if (goesOn && listed !== undefined) listed.length += length
+    else found.extents.push({ manifest, offset, length })
   }
 
   all(): Damage[] {
@@ -56,12 +64,13 @@ export class DamageReport {
   }
 }
 
-function damageOf({ kind, name, message, manifests, extents }: Found): Damage {
+function damageOf({ kind, name, message, manifests, extents, extentsInAll }: Found): Damage {
   return {
     kind,
     name,
     message,
     manifests: [...manifests],
     extents: extents.map(extent => ({ ...extent })),
+    extentsInAll,
   }
 }

@@ -10,6 +10,7 @@ import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
 import { hashBytes } from './native/blake3.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { decodeEntry, packEntries } from './store/pack-file.js'
+import { listPacks, meterOfPacks } from './verify-packs.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
 
 /** Where a good page lies. */
@@ -34,39 +35,54 @@ export async function verifyIndependently(
   manifests: readonly Manifest[],
   context: VerifyContext,
 ): Promise<VerifiedParts> {
-  const { repository, report, signal } = context
   const totals = { packs: 0, pages: 0, chunks: 0, bytes: 0 }
   const good: GoodEntries = { chunks: new DigestSet(), pages: new Map() }
-  for await (const { name } of repository.backend.list('packs/', { signal })) {
-    throwIfAborted({ signal })
-    const id = name.slice(name.lastIndexOf('/') + 1)
+  const packs = await listPacks(context)
+  let bytesDone = 0
+  using _meter = meterOfPacks(packs, () => bytesDone, context)
+  for (const { name, bytes } of packs) {
+    throwIfAborted({ signal: context.signal })
+    const { chunks, plainBytes } = await checkPack(name, good, context)
     totals.packs += 1
+    totals.chunks += chunks
+    totals.bytes += plainBytes
+    bytesDone += bytes
+  }
+  for (const manifest of manifests) await checkManifest(manifest, good, context)
+  return { ...totals, pages: good.pages.size }
+}
+
+/** Notes the entries of a pack that hold, and says how many chunks these are. */
+async function checkPack(
+  name: string,
+  good: GoodEntries,
+  { repository, report, signal }: VerifyContext,
+): Promise<{ readonly chunks: number; readonly plainBytes: number }> {
+  const id = name.slice(name.lastIndexOf('/') + 1)
+  const found = { chunks: 0, plainBytes: 0 }
+  const reporting = async (check: () => Promise<void> | void): Promise<void> => {
     try {
-      const pack = await repository.backend.get(name, { maxBytes: PACK_OBJECT_BYTES_MAX, signal })
-      if (digestHex(hashBytes(pack)) !== id) {
-        report.add('pack', id, 'the bytes of the pack are not what its name says')
-      }
-      for (const entry of packEntries(pack)) {
-        try {
-          const plain = decodeEntry(pack, entry)
-          note(good, entry.type, {
-            digest: entry.digest,
-            pack: name,
-            offset: entry.offset,
-            length: plain.length,
-          })
-          totals.chunks += entry.type === 'data' ? 1 : 0
-          totals.bytes += entry.type === 'data' ? plain.length : 0
-        } catch (error) {
-          report.add('pack', id, damageMessageOrThrow(error))
-        }
-      }
+      await check()
     } catch (error) {
       report.add('pack', id, damageMessageOrThrow(error))
     }
   }
-  for (const manifest of manifests) await checkManifest(manifest, good, context)
-  return { ...totals, pages: good.pages.size }
+  await reporting(async () => {
+    const pack = await repository.backend.get(name, { maxBytes: PACK_OBJECT_BYTES_MAX, signal })
+    if (digestHex(hashBytes(pack)) !== id) {
+      report.add('pack', id, 'the bytes of the pack are not what its name says')
+    }
+    for (const { type, digest, offset, ...entry } of packEntries(pack)) {
+      await reporting(() => {
+        const { length } = decodeEntry(pack, { type, digest, offset, ...entry })
+        note(good, type, { digest, pack: name, offset, length })
+        if (type !== 'data') return
+        found.chunks += 1
+        found.plainBytes += length
+      })
+    }
+  })
+  return found
 }
 
 function note(

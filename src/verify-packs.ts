@@ -1,7 +1,9 @@
 import { join } from 'node:path'
+import type { ListedObject } from './backend/backend.js'
 import { throwIfAborted } from './core/abort.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
 import { native } from './native/addon.js'
+import { startProgressMeter } from './pipeline/progress-meter.js'
 import { packsOfSegment } from './store/segment-packs.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
 
@@ -16,20 +18,22 @@ export async function verifyPacks(
   segments: readonly string[],
   context: VerifyContext,
 ): Promise<VerifiedParts> {
-  const { repository, signal } = context
+  const { signal } = context
   const totals = { packs: 0, bytes: 0 }
+  const packs = await listPacks(context)
+  using _meter = meterOfPacks(packs, () => totals.bytes, context)
   const listed = new Set<string>()
   const underWay = new Set<Promise<void>>()
   const failures: unknown[] = []
-  for await (const { name, bytes } of repository.backend.list('packs/', { signal })) {
+  for (const { name, bytes } of packs) {
     if (failures.length > 0 || signal.aborted) break
     const check = verifyPack(name, context)
+      .then(() => void (totals.bytes += bytes))
       .catch((error: unknown) => void failures.push(error))
       .finally(() => underWay.delete(check))
     underWay.add(check)
     listed.add(idOf(name))
     totals.packs += 1
-    totals.bytes += bytes
     if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
   }
   await Promise.all(underWay)
@@ -37,6 +41,23 @@ export async function verifyPacks(
   throwIfAborted({ signal })
   await findMissing(segments, { listed, context })
   return { ...totals, pages: 0, chunks: 0 }
+}
+
+/** All packs that there are: their sizes are what a verification of packs is measured by. */
+export async function listPacks({ repository, signal }: VerifyContext): Promise<ListedObject[]> {
+  const packs: ListedObject[] = []
+  for await (const pack of repository.backend.list('packs/', { signal })) packs.push(pack)
+  return packs
+}
+
+/** Tells how many of the packs' bytes are done. */
+export function meterOfPacks(
+  packs: readonly ListedObject[],
+  bytesDone: () => number,
+  { emit }: VerifyContext,
+): Disposable {
+  const bytesTotal = packs.reduce((sum, { bytes }) => sum + bytes, 0)
+  return startProgressMeter(() => ({ bytesDone: bytesDone(), waits: null }), { bytesTotal, emit })
 }
 
 async function verifyPack(

@@ -12,7 +12,7 @@ import { PLANNED_ROW_BYTES, WANTED_ROW_BYTES } from './native/batch.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
-import { startProgressMeter } from './pipeline/progress-meter.js'
+import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
 import { SlotWindow } from './pipeline/slot-window.js'
 import { openWorkerPool, type WorkerPool } from './pipeline/worker-pool.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
@@ -37,7 +37,7 @@ export async function verifyTrees(
     await using decoding = openVerifyJob(group, context)
     const bytesTotal = group.reduce((sum, { bytes }) => sum + bytes.stored, 0)
     await using pool = openWorkerPool(bytesTotal, context.workers)
-    using _meter = startProgressMeter(() => readingOf(decoding, bytesTotal), {
+    using _meter = startProgressMeter(() => readingOf(decoding), {
       bytesTotal,
       emit: context.emit,
     })
@@ -216,16 +216,7 @@ function byVolume(a: Manifest, b: Manifest): number {
   return a.volume < b.volume ? -1 : 1
 }
 
-function readingOf(decoding: DecodeJob, bytesTotal: number) {
-  const { decoded, storedRead, readWaitNs, writeWaitNs, rateWaitNs } = decoding.progress()
-  const bytes = {
-    volume: bytesTotal,
-    read: storedRead,
-    carried: 0,
-    zero: 0,
-    deduplicated: 0,
-    stored: 0,
-    written: 0,
-  }
-  return { bytesDone: decoded, readWaitNs, writeWaitNs, rateWaitNs, bytes }
+function readingOf(decoding: DecodeJob): MeterReading {
+  const waits = decoding.progress()
+  return { bytesDone: waits.decoded, waits }
 }

@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import type { AbortOptions } from './core/abort.js'
+import { withBudgetDefaults, type BudgetOptions, type Budgets } from './core/budgets.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
 import { MoverError } from './core/errors.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
-import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import type { Manifest } from './core/manifest.js'
 import type { Damage } from './core/progress.js'
+import { beginJobSession } from './job-session.js'
 import { readManifests } from './manifest/manifest-catalog.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
@@ -14,7 +15,7 @@ import { verifyIndependently } from './verify-independently.js'
 import { verifyPacks } from './verify-packs.js'
 import { verifyTrees } from './verify-trees.js'
 
-export interface VerifyOptions extends AbortOptions {
+export interface VerifyOptions extends AbortOptions, BudgetOptions {
   readonly repository: Repository
   /** Manifest references; all manifests, unless given. */
   readonly manifests?: readonly string[]
@@ -22,18 +23,17 @@ export interface VerifyOptions extends AbortOptions {
   readonly packs?: boolean
   /** Decodes with a second implementation that shares no code with the native one; slow. */
   readonly independent?: boolean
-  readonly workers?: number | null
-  readonly bytesPerSecond?: number | null
-  readonly bytesInFlight?: number
 }
 
 export interface VerifyResult {
   readonly operation: 'verify'
   readonly manifests: number
+  /** Packs that were read as a whole: with `packs` or `independent`, else 0. */
   readonly packs: number
   readonly segments: number
+  /** Tree pages that were read; 0 with `packs`. */
   readonly pages: number
-  /** Stored chunks that were decoded and compared; one that several manifests share counts once. */
+  /** Stored chunks that were decoded and compared, 0 with `packs`; one that several manifests share counts once. */
   readonly chunks: number
   /** Plain bytes of these chunks, or bytes of the packs with `packs`. */
   readonly bytes: number
@@ -51,12 +51,9 @@ export interface VerifiedParts {
 }
 
 /** What the steps of one verify hand each other. */
-export interface VerifyContext extends JobContext {
+export interface VerifyContext extends JobContext, Budgets {
   readonly repository: Repository
   readonly report: DamageReport
-  readonly workers: number | null
-  readonly bytesPerSecond: number | null
-  readonly bytesInFlight: number
 }
 
 /**
@@ -74,11 +71,9 @@ async function run(options: Omit<VerifyOptions, 'signal'>, job: JobContext): Pro
     ...job,
     repository,
     report: new DamageReport(job.emit),
-    workers: options.workers ?? null,
-    bytesPerSecond: options.bytesPerSecond ?? null,
-    bytesInFlight: options.bytesInFlight ?? BYTES_IN_FLIGHT_DEFAULT,
+    ...withBudgetDefaults(options),
   }
-  await using _session = await repository.beginSession('read', null)
+  await using _session = await beginJobSession(repository, { kind: 'read' }, job.emit)
   // Manifests first: a backup may commit in between, and its chunks must not be called missing.
   const manifests = await selectManifests(options.manifests ?? null, context)
   job.emit({ type: 'stage', stage: 'index' })

@@ -336,19 +336,6 @@ pub fn drop_segments(index: u32, ids: Vec<String>) -> napi::Result<()> {
 }
 
 #[napi]
-pub fn has_digests(index: u32, kind: u32, digests: Uint8Array) -> Promised<Vec<u8>, Uint8Array> {
-    let digests = digests.to_vec();
-    promise(Uint8Array::new, move || {
-        let (index, kind) = (INDEXES.get(index)?, entry_kind(kind)?);
-        let digests = batch::digests(&digests)?;
-        digests
-            .iter()
-            .map(|digest| Ok(u8::from(index.knows(kind, digest)?)))
-            .collect()
-    })
-}
-
-#[napi]
 pub fn locate_entries(index: u32, kind: u32, digests: Uint8Array) -> Promised<Vec<u8>, Buffer> {
     let digests = digests.to_vec();
     promise(Buffer::from, move || {
@@ -357,6 +344,22 @@ pub fn locate_entries(index: u32, kind: u32, digests: Uint8Array) -> Promised<Ve
         let mut rows = Vec::with_capacity(digests.len() * batch::LOCATED_BYTES);
         for digest in &digests {
             batch::push_located(&mut rows, index.find(kind, digest)?.as_ref());
+        }
+        Ok(rows)
+    })
+}
+
+/// Every place of one digest, for when the first one is lost.
+#[napi]
+pub fn locate_copies(index: u32, kind: u32, digest: Uint8Array) -> Promised<Vec<u8>, Buffer> {
+    let digest = digest.to_vec();
+    promise(Buffer::from, move || {
+        let (index, kind) = (INDEXES.get(index)?, entry_kind(kind)?);
+        let mut rows = Vec::new();
+        for digest in &batch::digests(&digest)? {
+            for place in &index.find_all(kind, digest)? {
+                batch::push_located(&mut rows, Some(place));
+            }
         }
         Ok(rows)
     })

@@ -6,7 +6,7 @@ export const BUDGET_OPTIONS = {
   workers: {
     value: 'N',
     parse: parseCount,
-    help: 'worker threads; by default one a core, at most 8, fewer for small jobs',
+    help: 'worker threads, 1 to 256; by default one a core up to 8, fewer for small jobs',
   },
   rate: {
     value: 'BYTES/s',
@@ -16,6 +16,6 @@ export const BUDGET_OPTIONS = {
   'in-flight': {
     value: 'BYTES',
     parse: parseSize,
-    help: 'memory for bytes on their way, at least 16MiB; 192MiB by default',
+    help: 'memory for what is being read, packed and written: 16MiB or more; 192MiB by default',
   },
 } as const satisfies OptionTable

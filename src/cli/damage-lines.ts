@@ -3,7 +3,7 @@ import { EXIT_CODES } from './exit-codes.js'
 import { shortId } from './manifest-operand.js'
 import { printable } from './printable.js'
 
-/** People are shown this many extents of one damage; `--json` has them all. */
+/** People are shown this many extents of one damage; `--json` lists the first 1,000. */
 const EXTENTS_SHOWN = 8
 
 /** The exit code of a run that ended, and found this. */
@@ -13,14 +13,14 @@ export function damageExitCode(damage: readonly Damage[]): number {
 
 /** Each damaged thing, then the manifests and extents that cannot be restored because of it. */
 export function damageLines(damage: readonly Damage[]): readonly string[] {
-  return damage.flatMap(({ kind, name, message, manifests, extents }) => [
+  return damage.flatMap(({ kind, name, message, manifests, extents, extentsInAll }) => [
     `damaged ${kind} ${printable(name)}: ${printable(message)}`,
     ...(manifests.length === 0 ? [] : [`  hits ${manifests.map(shortId).join(', ')}`]),
     ...extents
       .slice(0, EXTENTS_SHOWN)
       .map(extent => `  ${shortId(extent.manifest)}  ${extent.offset}+${extent.length}`),
-    ...(extents.length > EXTENTS_SHOWN
-      ? [`  and ${extents.length - EXTENTS_SHOWN} more extents; --json lists all`]
+    ...(extentsInAll > EXTENTS_SHOWN
+      ? [`  and ${extentsInAll - EXTENTS_SHOWN} more extents; --json lists the first 1,000`]
       : []),
   ])
 }

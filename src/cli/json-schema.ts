@@ -74,11 +74,12 @@ const damagedExtent = record<DamagedExtent>('bytes that cannot be restored', {
 })
 
 const damage = record<Damage>('one damaged or missing thing', {
-  kind: { enum: ['pack', 'segment', 'manifest', 'page', 'chunk', 'config'] },
+  kind: { enum: ['pack', 'segment', 'manifest', 'page', 'chunk'] },
   name: text,
   message: text,
   manifests: list(hex),
   extents: list(damagedExtent),
+  extentsInAll: count,
 })
 
 const manifestFields: Fields<Manifest> = {
@@ -119,14 +120,14 @@ const manifestFields: Fields<Manifest> = {
 
 const events: Readonly<Record<string, Schema>> = {
   stage: line<StageEvent>('a step begins', { type: { const: 'stage' }, stage: text }),
-  progress: line<ProgressEvent>('how far the job is; counters never run backwards', {
+  progress: line<ProgressEvent>('how far the step is; its counters never run backwards', {
     type: { const: 'progress' },
     bytesDone: count,
     bytesTotal: count,
     bytesPerSecond: amount,
     etaSeconds: { type: ['number', 'null'], minimum: 0 },
     limitedBy: { enum: ['read', 'compute', 'write', 'rate', null] },
-    bytes: { $ref: '#/$defs/byteOutcome' },
+    bytes: { oneOf: [{ $ref: '#/$defs/byteOutcome' }, { type: 'null' }] },
   }),
   warning: line<WarningEvent>('something to look at; the job goes on', {
     type: { const: 'warning' },

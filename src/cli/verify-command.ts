@@ -18,7 +18,7 @@ export const verifyCommand = defineCommand({
   operands: { manifests: { ...MANIFEST_OPERAND, many: true } },
   options: {
     packs: {
-      help: 'compare every pack as a whole with its name, at the speed of the disk; decode nothing',
+      help: 'compare every pack as a whole with its name, at the speed of the disk; decode nothing; takes no MANIFEST and no --independent',
     },
     independent: {
       help: 'decode and hash with a second implementation, which shares no code with the first; slow',

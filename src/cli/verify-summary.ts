@@ -7,13 +7,17 @@ import { alignFields } from './table.js'
 export function verifySummary(result: VerifyResult): readonly string[] {
   const { damage, bytes, seconds } = result
   const rate = seconds <= 0 ? '' : `, ${formatRate(bytes / seconds)}`
+  const amount = `${formatBytes(bytes)}${rate}`
+  const decoded = result.chunks > 0 || result.packs === 0
   return [
     ...alignFields([
       ['manifests', String(result.manifests)],
-      ['pages', String(result.pages)],
-      ['chunks', `${result.chunks}, ${formatBytes(bytes)}${rate}`],
+      decoded ? ['pages', String(result.pages)] : null,
+      decoded ? ['chunks', `${result.chunks}, ${amount}`] : null,
       ['segments', String(result.segments)],
-      result.packs === 0 ? null : ['packs', String(result.packs)],
+      result.packs === 0
+        ? null
+        : ['packs', decoded ? String(result.packs) : `${result.packs}, ${amount}`],
       ['time', formatDuration(seconds)],
       ['damage', damage.length === 0 ? 'none' : String(damage.length)],
     ]),

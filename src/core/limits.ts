@@ -31,6 +31,10 @@ export const TREE_HEIGHT_MAX = 6
 export const BYTES_IN_FLIGHT_DEFAULT = 192 * MiB
 export const BYTES_IN_FLIGHT_MIN = 16 * MiB
 
+/** Worker threads of one job that a caller may ask for, and that one takes by itself. */
+export const WORKERS_MAX = 256
+export const WORKERS_DEFAULT_MAX = 8
+
 /** Config, session and manifest. */
 export const RECORD_BYTES_MAX = 16 * MiB
 export const RECORD_DEPTH_MAX = 16
@@ -54,9 +58,6 @@ export const GRANULARITY_BYTES_MIN = 512
 export const BITMAP_BYTES_MAX = 1 * GiB
 /** An extents file is streamed, however long it is; one statement in it is held in memory. */
 export const EXTENT_TEXT_BYTES_MAX = 4 * KiB
-
-/** Slots planned at a time, so that a plan's memory does not grow with the volume. */
-export const PLAN_WINDOW_SLOTS = 1_000_000
 
 /** Events kept for a caller who is not listening. */
 export const EVENTS_BUFFERED_MAX = 1024

@@ -1,6 +1,6 @@
 /** The events of a job: one schema for the library's events and the JSON lines of the binary. */
 
-/** What a job says while it runs; counters never run backwards. */
+/** What a job says while it runs; within a stage, counters never run backwards. */
 export type MoverEvent = StageEvent | ProgressEvent | WarningEvent | FallbackEvent | DamageEvent
 
 /** A step begins: 'plan', 'read', 'audit', 'commit', 'flush', … */
@@ -9,7 +9,7 @@ export interface StageEvent {
   readonly stage: string
 }
 
-/** How far the job is, and which part of the way holds it up. */
+/** How far the stage is, and which part of the way holds it up. */
 export interface ProgressEvent {
   readonly type: 'progress'
   readonly bytesDone: number
@@ -17,7 +17,8 @@ export interface ProgressEvent {
   readonly bytesPerSecond: number
   readonly etaSeconds: number | null
   readonly limitedBy: 'read' | 'compute' | 'write' | 'rate' | null
-  readonly bytes: ByteOutcome
+  /** Where the bytes of the volume went so far; null of anything but the reading of a backup. */
+  readonly bytes: ByteOutcome | null
 }
 
 /** Something a person should look at; the job goes on. */
@@ -57,12 +58,15 @@ export interface ByteOutcome {
 
 /** One damaged or missing thing in a repository, and what can no longer be restored because of it. */
 export interface Damage {
-  readonly kind: 'pack' | 'segment' | 'manifest' | 'page' | 'chunk' | 'config'
+  readonly kind: 'pack' | 'segment' | 'manifest' | 'page' | 'chunk'
   readonly name: string
   readonly message: string
   /** Ids of the manifests it hits. */
   readonly manifests: readonly string[]
+  /** The first 1,000. */
   readonly extents: readonly DamagedExtent[]
+  /** How many there are. */
+  readonly extentsInAll: number
 }
 
 /** Bytes of a manifest's volume that cannot be restored. */

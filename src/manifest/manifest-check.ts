@@ -31,6 +31,26 @@ export function manifestProblem(value: unknown): string | null {
   return null
 }
 
+/** What callers name a backup by. */
+export interface ManifestLabels {
+  readonly volume: string
+  readonly checkpoint: string | null
+  readonly tags: Readonly<Record<string, string>>
+}
+
+/** Why no manifest can carry these; null where one can. */
+export function labelsProblem({ volume, checkpoint, tags }: ManifestLabels): string | null {
+  const { volume: isVolume, checkpoint: isCheckpoint, tags: areTags } = LABELS
+  if (!isVolume(volume)) {
+    return `the name of a volume is 1 to ${VOLUME_NAME_BYTES_MAX} bytes of UTF-8`
+  }
+  if (!isCheckpoint(checkpoint)) {
+    return `the name of a checkpoint is 1 to ${CHECKPOINT_BYTES_MAX} bytes of UTF-8`
+  }
+  if (areTags(tags)) return null
+  return `tags are at most ${TAGS_MAX}, their names 1 to ${TAG_NAME_BYTES_MAX} bytes of UTF-8, their values at most ${TAG_VALUE_BYTES_MAX}`
+}
+
 type Check = (value: unknown) => boolean
 type Checks = { readonly [field: string]: Check | Checks }
 
@@ -63,11 +83,17 @@ const only =
 
 const mode = only('full', 'incremental', 'differential', 'rescan')
 
+const LABELS = {
+  volume: named(VOLUME_NAME_BYTES_MAX),
+  checkpoint: orNull(named(CHECKPOINT_BYTES_MAX)),
+  tags: isTags,
+} as const satisfies Record<keyof ManifestLabels, Check>
+
 const FIELDS: Checks = {
   format: only(1),
   repositoryId: hex(32),
   sessionId: hex(32),
-  volume: named(VOLUME_NAME_BYTES_MAX),
+  ...LABELS,
   volumeBytes: value => count(value) && (value as number) <= VOLUME_BYTES_MAX,
   chunkBytes: value => typeof value === 'number' && isChunkBytes(value),
   tree: { height: count, state: only('zero', 'page'), top: orNull(digest) },
@@ -78,7 +104,6 @@ const FIELDS: Checks = {
   mode,
   requested: mode,
   reason: orNull(named(LABEL_BYTES_MAX)),
-  checkpoint: orNull(named(CHECKPOINT_BYTES_MAX)),
   fullyRead: orNull(digest),
   createdMs: count,
   writer: named(LABEL_BYTES_MAX),
@@ -94,7 +119,6 @@ const FIELDS: Checks = {
   audit: { slots: count, bytes: count },
   added: { packs: count, bytes: count },
   source: { kind: named(LABEL_BYTES_MAX), identity: text(IDENTITY_BYTES_MAX) },
-  tags: isTags,
   // Reserved: what comes later says so in the features of the config.
   set: only(null),
   attachments: value => Array.isArray(value) && value.length === 0,
@@ -120,7 +144,7 @@ function shapeProblem(name: string, checks: Checks): (value: unknown) => string 
 }
 
 function problemOf(field: string, isValid: boolean): string | null {
-  return isValid ? null : `its ${field} is not one`
+  return isValid ? null : `its field '${field}' has another type or is out of bounds`
 }
 
 function isTags(value: unknown): boolean {

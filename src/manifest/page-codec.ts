@@ -6,7 +6,6 @@
 import { DIGEST_BYTES } from '../core/digest.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN, TREE_HEIGHT_MAX } from '../core/limits.js'
-import { deriveDigest } from '../native/blake3.js'
 import { ROW_BYTES, ROW_DATA, ROW_ZERO, isZeroRow } from '../native/slot-rows.js'
 
 const LEVEL_AT = 0
@@ -61,11 +60,6 @@ export function decodePage(bytes: Uint8Array): Page {
     throw new RangeError('a page has zeroes where it is reserved')
   }
   return { level, rows: decodeRows(page, count) }
-}
-
-/** Name of a page: a digest under a key of its own, which no chunk of a guest can have. */
-export function pageDigest(bytes: Uint8Array): Uint8Array {
-  return deriveDigest('mover 1 tree page', bytes)
 }
 
 function decodeRows(page: Buffer, count: number): Uint8Array {

@@ -63,10 +63,10 @@ export interface IndexCalls {
   addSegments(index: number, paths: readonly string[]): Promise<void>
   listSegments(index: number): SegmentInfo[]
   dropSegments(index: number, ids: readonly string[]): void
-  /** One byte a digest: 1 where an entry of that type is known. */
-  hasDigests(index: number, type: EntryType, digests: Uint8Array): Promise<Uint8Array>
   /** Rows of 56 bytes, one a digest: found, codec, offset, lengths, pack. */
   locateEntries(index: number, type: EntryType, digests: Uint8Array): Promise<Buffer>
+  /** The same rows: every place of one digest. */
+  locateCopies(index: number, type: EntryType, digest: Uint8Array): Promise<Buffer>
   /** Durable temporary files that together replace the segments named. */
   mergeSegments(index: number, ids: readonly string[], tempPrefix: string): Promise<SegmentFile[]>
   /** Segments made from packs alone; a pack that cannot be read is named, not skipped silently. */

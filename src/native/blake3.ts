@@ -14,6 +14,11 @@ export function deriveDigest(context: string, bytes: Uint8Array): Uint8Array {
   return Uint8Array.from(Blake3Hasher.deriveKey(context, viewOf(bytes)))
 }
 
+/** Name of a tree page: a digest under a key of its own, which no chunk of a guest can have. */
+export function pageDigest(bytes: Uint8Array): Uint8Array {
+  return deriveDigest('mover 1 tree page', bytes)
+}
+
 /** Hashes bytes that come in pieces. */
 export interface DigestStream {
   update(bytes: Uint8Array): DigestStream

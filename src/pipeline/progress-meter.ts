@@ -1,12 +1,18 @@
 import type { ByteOutcome, MoverEvent } from '../core/progress.js'
 
-/** Running totals that the meter turns into events; waits in nanoseconds since the job began. */
+/** Running totals that the meter turns into events. */
 export interface MeterReading {
   readonly bytesDone: number
+  /** Of the computing threads since the job began; null where nobody counts. */
+  readonly waits: MeterWaits | null
+  readonly bytes?: ByteOutcome
+}
+
+/** In nanoseconds. */
+export interface MeterWaits {
   readonly readWaitNs: number
   readonly writeWaitNs: number
   readonly rateWaitNs: number
-  readonly bytes: ByteOutcome
 }
 
 const TICK_MS = 250
@@ -37,7 +43,7 @@ export function startProgressMeter(
       bytesPerSecond,
       etaSeconds: bytesPerSecond > 0 ? left / bytesPerSecond : null,
       limitedBy: limitOf(window),
-      bytes: reading.bytes,
+      bytes: reading.bytes ?? null,
     })
   }
   const timer = setInterval(tick, TICK_MS)
@@ -65,11 +71,13 @@ function limitOf(window: Window): 'read' | 'compute' | 'write' | 'rate' | null {
   const first = window[0]
   const last = window.at(-1)
   if (first === undefined || last === undefined || last.atMs <= first.atMs) return null
+  const [before, after] = [first.reading.waits, last.reading.waits]
+  if (before === null || after === null) return null
   const elapsedNs = (last.atMs - first.atMs) * 1e6
-  const waits = (['read', 'write', 'rate'] as const).map(stage => ({
+  const stages = (['read', 'write', 'rate'] as const).map(stage => ({
     stage,
-    ns: last.reading[`${stage}WaitNs`] - first.reading[`${stage}WaitNs`],
+    ns: after[`${stage}WaitNs`] - before[`${stage}WaitNs`],
   }))
-  const longest = waits.reduce((a, b) => (b.ns > a.ns ? b : a))
+  const longest = stages.reduce((a, b) => (b.ns > a.ns ? b : a))
   return longest.ns > elapsedNs / 4 ? longest.stage : 'compute'
 }

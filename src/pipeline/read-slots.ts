@@ -1,15 +1,12 @@
 import type { AbortOptions } from '../core/abort.js'
+import type { Budgets } from '../core/budgets.js'
 import { slotRunBytes, type Geometry, type SlotRun } from '../core/chunk.js'
+import type { MoverEvent } from '../core/progress.js'
+import { encodeProgress } from '../native/encode-progress.js'
 import { encodeRuns, type EncodedRun } from './encode-pipeline.js'
+import { startProgressMeter, type MeterReading } from './progress-meter.js'
 import { openReadJob } from './read-job.js'
 import { openWorkerPool } from './worker-pool.js'
-
-/** The budgets of a job. */
-export interface Budgets {
-  readonly workers: number | null
-  readonly bytesPerSecond: number | null
-  readonly bytesInFlight: number
-}
 
 /**
  * Reads and hashes runs of slots from a device, for audit, comparison and read-back: yields their
@@ -23,9 +20,11 @@ export async function* readSlots(
     /** Handle of the index. */
     readonly index: number
     readonly budgets: Budgets
+    /** Is told how far the reading is; null where somebody else tells. */
+    readonly emit: ((event: MoverEvent) => void) | null
   },
 ): AsyncGenerator<EncodedRun> {
-  const { device, geometry, index, budgets, signal } = options
+  const { device, geometry, index, budgets, emit, signal } = options
   const bytesTotal = runs.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
   await using reading = openReadJob({
     device,
@@ -36,5 +35,12 @@ export async function* readSlots(
     signal,
   })
   await using pool = openWorkerPool(bytesTotal, budgets.workers)
+  using _meter =
+    emit === null ? null : startProgressMeter(() => readingOf(reading.job), { bytesTotal, emit })
   yield* encodeRuns(runs, { job: reading.job, pool, geometry, store: false, bytesTotal, signal })
+}
+
+function readingOf(job: number): MeterReading {
+  const waits = encodeProgress(job)
+  return { bytesDone: waits.read, waits }
 }

@@ -1,6 +1,7 @@
 import { availableParallelism } from 'node:os'
 import { Piscina } from 'piscina'
 import { MoverError } from '../core/errors.js'
+import { WORKERS_DEFAULT_MAX } from '../core/limits.js'
 import { native, toMoverError } from '../native/addon.js'
 import type { BatchReply, BatchRequest } from '../native/batch.js'
 
@@ -13,7 +14,6 @@ export interface WorkerPool extends AsyncDisposable {
 
 /** Below this, starting Node workers (60-70 ms of CPU each) costs more than it brings. */
 const WORKERS_PAY_FROM_BYTES = 192 * 1024 * 1024
-const WORKERS_MAX = 8
 
 /**
  * The threads for a job that will move about `bytes`: piscina workers, one a core and at most 8,
@@ -21,7 +21,7 @@ const WORKERS_MAX = 8
  */
 export function openWorkerPool(bytes: number, workers: number | null): WorkerPool {
   if (workers === null && bytes < WORKERS_PAY_FROM_BYTES) return libuvPool(2)
-  return piscinaPool(workers ?? Math.min(availableParallelism(), WORKERS_MAX))
+  return piscinaPool(workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX))
 }
 
 function piscinaPool(threads: number): WorkerPool {

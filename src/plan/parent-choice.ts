@@ -66,7 +66,14 @@ export function chooseParent(question: ParentQuestion): ParentChoice {
  */
 export function withHealth(choice: ParentChoice, health: Health): ParentChoice {
   if (!choice.useChanges || health.kind !== 'lost') return choice
-  return { ...choice, mode: 'rescan', reason: health.reason, useChanges: false }
+  // A manifest records it: whatever a tracker has to say of itself, a line of it will do.
+  const reason = [...health.reason.replace(/\p{Surrogate}/gu, '')].slice(0, 60).join('') || 'lost'
+  return { ...choice, mode: 'rescan', reason, useChanges: false }
+}
+
+/** The choice once it is known that chunks of the parent are lost: whatever the source has is read. */
+export function withLostChunks(choice: ParentChoice): ParentChoice {
+  return { ...choice, mode: 'rescan', reason: 'damaged', useChanges: false }
 }
 
 /** A parent as it was found: `doubt` says why the change map cannot be believed on top of it. */

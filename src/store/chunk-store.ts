@@ -1,21 +1,10 @@
 import { join } from 'node:path'
+import type { Backend } from '../backend/backend.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
-import { digestHex, DIGEST_BYTES } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
-import { CHUNK_BYTES_MAX } from '../core/limits.js'
-import type { Backend } from '../backend/backend.js'
-import { packName } from '../backend/object-name.js'
 import { loadAddon, native, type SegmentInfo } from '../native/addon.js'
-import { LOCATED_ROW_BYTES } from '../native/batch.js'
-
-/** Type of an entry, part of its key in the index: a guest's chunk never passes for a tree page. */
-export const PAGE_ENTRY = 1
-
-/** Pages that lie no further apart than this are fetched in one read. */
-const GAP_BYTES_MAX = 64 * 1024
-const READ_BYTES_MAX = 4 * 1024 * 1024
-const READS_IN_FLIGHT = 8
+import { readPages } from './page-reads.js'
 
 /** How often a listing that was overtaken by a merge of segments is made anew. */
 const LISTINGS_MAX = 4
@@ -109,91 +98,12 @@ export class ChunkStore implements AsyncDisposable {
     if (gone.length > 0) loadAddon().dropSegments(this.index, gone)
   }
 
-  /**
-   * Reads tree pages, in the order asked for. Their bytes are the caller's to check against the
-   * digests. Throws CHUNK_MISSING for a page that the index does not know.
-   */
+  /** The bytes of tree pages, in the order asked for; see `readPages`. */
   async readPages(digests: readonly Uint8Array[], options?: AbortOptions): Promise<Uint8Array[]> {
-    if (digests.length === 0) return []
-    const located = await native(
-      addon => addon.locateEntries(this.index, PAGE_ENTRY, Buffer.concat(digests)),
-      'read',
-    )
-    const entries = digests.map((digest, position) => pageEntry(located, position, digest))
-    const pages = new Array<Uint8Array>(digests.length)
-    const reads = coalesce(entries)
-    const workers = Array.from({ length: Math.min(READS_IN_FLIGHT, reads.length) }, async () => {
-      for (let read = reads.pop(); read !== undefined; read = reads.pop()) {
-        const bytes = await this.backend.getRange(read.pack, read.offset, read.length, options)
-        for (const { position, offset, stored } of read.entries) {
-          const from = offset - read.offset
-          pages[position] = bytes.subarray(from, from + stored)
-        }
-      }
-    })
-    await Promise.all(workers)
-    return pages
+    return readPages(this, digests, options)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     loadAddon().closeIndex(this.index)
   }
-}
-
-interface PageEntry {
-  readonly position: number
-  readonly pack: string
-  readonly offset: number
-  readonly stored: number
-}
-
-interface PageRead {
-  readonly pack: string
-  readonly offset: number
-  length: number
-  readonly entries: PageEntry[]
-}
-
-function pageEntry(located: Uint8Array, position: number, digest: Uint8Array): PageEntry {
-  const row = located.subarray(position * LOCATED_ROW_BYTES, (position + 1) * LOCATED_ROW_BYTES)
-  const view = new DataView(row.buffer, row.byteOffset, row.byteLength)
-  if (view.getUint8(0) === 0) {
-    throw new MoverError('CHUNK_MISSING', `tree page ${digestHex(digest)} is in no index segment`, {
-      stage: 'read',
-      remedy: 'make the index anew from the packs: mover rebuild-index; then mover verify',
-      details: { page: digestHex(digest) },
-    })
-  }
-  const stored = view.getUint32(8, true)
-  if (view.getUint8(1) !== 0 || stored > CHUNK_BYTES_MAX) {
-    throw new MoverError(
-      'PAGE_CORRUPT',
-      `tree page ${digestHex(digest)} is indexed as no page is stored`,
-    )
-  }
-  const pack = digestHex(row.subarray(24, 24 + DIGEST_BYTES))
-  return { position, pack: packName(pack), offset: view.getUint32(4, true), stored }
-}
-
-function coalesce(entries: readonly PageEntry[]): PageRead[] {
-  const sorted = entries.toSorted((a, b) =>
-    a.pack === b.pack ? a.offset - b.offset : a.pack < b.pack ? -1 : 1,
-  )
-  const reads: PageRead[] = []
-  for (const entry of sorted) {
-    const last = reads.at(-1)
-    const end = entry.offset + entry.stored
-    if (
-      last !== undefined &&
-      last.pack === entry.pack &&
-      entry.offset - (last.offset + last.length) <= GAP_BYTES_MAX &&
-      end - last.offset <= READ_BYTES_MAX
-    ) {
-      last.length = Math.max(last.length, end - last.offset)
-      last.entries.push(entry)
-    } else {
-      reads.push({ pack: entry.pack, offset: entry.offset, length: entry.stored, entries: [entry] })
-    }
-  }
-  return reads
 }

@@ -4,8 +4,9 @@ import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import type { Geometry } from '../core/chunk.js'
 import { DIGEST_BYTES } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
-import { planSegmentMerge } from '../plan/segment-merge-plan.js'
 import { loadAddon, native, type SegmentFile } from '../native/addon.js'
+import { encodeProgress } from '../native/encode-progress.js'
+import { planSegmentMerge } from '../plan/segment-merge-plan.js'
 import type { ChunkStore } from './chunk-store.js'
 
 export interface ChunkWriterOptions extends AbortOptions {
@@ -95,7 +96,7 @@ export class ChunkWriter implements AsyncDisposable {
 
   /** Publishes when enough has come together since the last time; to be called now and then. */
   async publishSometimes(options?: AbortOptions): Promise<void> {
-    const { packBytes } = jobProgress(this.job)
+    const { packBytes } = encodeProgress(this.job)
     const isDue =
       packBytes - this.#publishedBytes >= PUBLISH_BYTES ||
       (packBytes > this.#publishedBytes && performance.now() - this.#publishedAtMs >= PUBLISH_MS)
@@ -111,7 +112,7 @@ export class ChunkWriter implements AsyncDisposable {
 
   async #publish(options?: AbortOptions): Promise<void> {
     const sealed = native(addon => addon.takeSealed(this.job), 'store')
-    this.#publishedBytes = jobProgress(this.job).packBytes
+    this.#publishedBytes = encodeProgress(this.job).packBytes
     this.#publishedAtMs = performance.now()
     if (sealed.length === 0) return
     await this.#store.backend.publish(
@@ -169,33 +170,5 @@ export class ChunkWriter implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     this.cancel()
     await native(addon => addon.closeJob(this.job), 'store')
-  }
-}
-
-/** Running totals of an encoding job, in bytes; waits in nanoseconds. */
-export interface JobProgress {
-  readonly read: number
-  readonly zero: number
-  readonly known: number
-  readonly stored: number
-  readonly packBytes: number
-  readonly readWaitNs: number
-  readonly writeWaitNs: number
-  readonly rateWaitNs: number
-}
-
-/** Reads an encoding job's shared counters; they never run backwards. */
-export function jobProgress(job: number): JobProgress {
-  const counters = native(addon => addon.jobCounters(job), 'read')
-  const at = (position: number) => counters[position] ?? 0
-  return {
-    read: at(0),
-    zero: at(1),
-    known: at(2),
-    stored: at(3),
-    packBytes: at(6),
-    readWaitNs: at(7),
-    writeWaitNs: at(8),
-    rateWaitNs: at(9),
   }
 }

@@ -2,7 +2,7 @@ import { DIGEST_BYTES, digestHex, digestsEqual } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { CHUNK_BYTES_MAX } from '../core/limits.js'
 import { codecOf, ENTRY_TYPES, type EntryType, type PackEntry } from '../core/pack.js'
-import { deriveDigest, hashBytes } from '../native/blake3.js'
+import { pageDigest, hashBytes } from '../native/blake3.js'
 import { decodeLz4Block } from '../native/lz4.js'
 import { decodeZstd } from '../native/zstd.js'
 
@@ -16,7 +16,6 @@ const FRAME_BYTES = 64
 const ROW_BYTES = 48
 const TRAILER_BYTES = 64
 const CHECKSUM_BYTES = 16
-const PAGE_CONTEXT = 'mover 1 tree page'
 
 /** Lists the entries of a pack, each frame checked against its row of the table. Throws PACK_CORRUPT. */
 export function packEntries(pack: Uint8Array): PackEntry[] {
@@ -42,7 +41,7 @@ export function packEntries(pack: Uint8Array): PackEntry[] {
 export function decodeEntry(pack: Uint8Array, entry: PackEntry): Uint8Array {
   const stored = pack.subarray(entry.offset, entry.offset + entry.storedBytes)
   const plain = decode(stored, entry)
-  const digest = entry.type === 'page' ? deriveDigest(PAGE_CONTEXT, plain) : hashBytes(plain)
+  const digest = entry.type === 'page' ? pageDigest(plain) : hashBytes(plain)
   if (plain.length !== entry.plainBytes || !digestsEqual(digest, entry.digest)) {
     throw new MoverError(
       'CHUNK_CORRUPT',

@@ -17,7 +17,7 @@ export interface SessionRecord {
   readonly deadlineMs: number
   /** Reserved for prune: the epoch in which the session began. */
   readonly pruneEpoch: 0
-  /** Id of the manifest it builds on or reads, in hex. */
+  /** Id of the manifest that a writer builds on, in hex; null for a reader. */
   readonly parent: string | null
 }
 

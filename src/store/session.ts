@@ -35,7 +35,7 @@ export interface Session extends AsyncDisposable {
   end(): Promise<void>
 }
 
-/** What a session is for; `parent` is the manifest it builds on or reads. */
+/** What a session is for; `parent` is the manifest that a writer builds on, null for a reader. */
 export interface SessionOptions extends AbortOptions {
   readonly kind: 'read' | 'write'
   readonly parent: string | null
@@ -44,13 +44,13 @@ export interface SessionOptions extends AbortOptions {
 /** How long a session that nobody can ask counts as live: longer than any backup takes. */
 const SESSION_LIFE_MS = 7 * 24 * 60 * 60 * 1000
 
-const NOT_WRITABLE: readonly (string | null)[] = ['EROFS', 'EACCES', 'EPERM']
+const NOT_THERE: readonly (string | null)[] = ['ENOENT', 'ENOTDIR']
 
 const NOTHING_SWEPT: SweepReport = { ended: [], failures: [] }
 
 /**
- * Begins a session and sweeps up after dead ones. A reader of a repository that cannot be written
- * gets a hidden session; a writer, BACKEND_FAILED or BACKEND_FULL.
+ * Begins a session and sweeps up after dead ones. A reader of a repository that cannot be written, for
+ * whatever reason, gets a hidden session; a writer, BACKEND_FAILED or BACKEND_FULL.
  */
 export async function beginSession(
   backend: Backend,
@@ -85,7 +85,8 @@ export async function beginSession(
     return sessionOf({ ...parts, swept }, () => endLocal({ tempPrefix, path, file }))
   } catch (cause) {
     const error = writingError(cause, 'cannot begin a session')
-    if (kind === 'write' || !NOT_WRITABLE.includes(systemCode(cause))) throw error
+    // A restore is what a full or failing disk must still be good for; but not a folder that is gone.
+    if (kind === 'write' || NOT_THERE.includes(systemCode(cause))) throw error
     return sessionOf({ ...parts, hidden: error }, async () => {})
   }
 }

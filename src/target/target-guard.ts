@@ -1,5 +1,5 @@
 import { lstat, readdir, readFile, realpath, stat } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { MoverError } from '../core/errors.js'
 
 /** What a caller may lift, one at a time. Nothing lifts mounted, held, swap, repository, read-only or too small. */
@@ -53,7 +53,7 @@ export async function guardTarget(path: string, options: GuardOptions): Promise<
 
 async function guardMissing(path: string, repositoryPath: string | null): Promise<void> {
   const folder = await realDirectory(path)
-  await refuseInsideRepository(join(folder, 'x'), repositoryPath)
+  await refuseInsideRepository(join(folder, basename(path)), repositoryPath)
   const link = await orNull(lstat(path))
   if (link !== null) {
     throw new MoverError('TARGET_UNUSABLE', `${path} is a link that leads nowhere`, {
@@ -189,6 +189,9 @@ async function realDirectory(path: string): Promise<string> {
   }
 }
 
+/** What can be undone by a person: the rest is where it is. */
+const IS_FREED: readonly string[] = ['mounted', 'held', 'swap']
+
 function refused(path: string, reason: string, message: string): MoverError {
   const isLifted = (FORCE_REASONS as readonly string[]).includes(reason)
   return new MoverError('TARGET_REFUSED', `${path} may not be written: ${message}`, {
@@ -196,7 +199,7 @@ function refused(path: string, reason: string, message: string): MoverError {
     details: { reason },
     remedy: isLifted
       ? `if you are sure, add --force=${reason}`
-      : 'free it first, or name another target; no --force lifts this',
+      : `${IS_FREED.includes(reason) ? 'free it first, or name' : 'name'} another target; no --force lifts this`,
   })
 }
 

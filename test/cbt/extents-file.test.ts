@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readExtents } from '../../src/cbt/extents-file.js'
-import { said } from '../support/extents.js'
 import { endLine, nbdText, rbdText, saidByText } from '../support/extents-text.js'
+import { said } from '../support/extents.js'
 
 t.test('what is neither lines nor an array is refused', async t => {
   const rows = ['', ' \n\t', 'garbage', '\0\0\0', 'null', '"x"', '1', 'offset length', ']']

@@ -1,6 +1,6 @@
 /** Bad input gets a message that says what and what to do, the right exit code, and changes nothing. */
-import { createHash } from 'node:crypto'
 import { execFileSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { chmod, cp, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -120,6 +120,41 @@ const rows: readonly Row[] = [
     code: 3,
     error: 'TARGET_EXISTS',
     says: /exists/,
+  },
+  {
+    name: 'a name of a volume that no manifest can carry',
+    args: ['backup', source, '--volume', 'v'.repeat(1025)],
+    code: 2,
+    error: 'ARGUMENT_INVALID',
+    says: /name of a volume is 1 to 1024 bytes/,
+  },
+  {
+    name: 'a checkpoint that no manifest can carry',
+    args: ['backup', source, '--volume', 'v', '--checkpoint', 'c'.repeat(1025)],
+    code: 2,
+    error: 'ARGUMENT_INVALID',
+    says: /name of a checkpoint is 1 to 1024 bytes/,
+  },
+  {
+    name: 'a tag that no manifest can carry',
+    args: ['backup', source, '--volume', 'v', '--tag', `t=${'x'.repeat(1025)}`],
+    code: 2,
+    error: 'ARGUMENT_INVALID',
+    says: /tags are at most 64/,
+  },
+  {
+    name: 'more workers than any machine has cores',
+    args: ['backup', source, '--volume', 'v', '--workers', '100000'],
+    code: 2,
+    error: 'ARGUMENT_INVALID',
+    says: /100000 worker threads/,
+  },
+  {
+    name: 'too little memory',
+    args: ['verify', '--in-flight', '8MiB'],
+    code: 2,
+    error: 'ARGUMENT_INVALID',
+    says: /bytes in flight/,
   },
   {
     name: 'changes that are pinned to nothing',

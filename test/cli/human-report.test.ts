@@ -58,7 +58,14 @@ t.test('quiet leaves bare ids, and what must be seen', async t => {
 
 t.test('damage and failure are told on stderr', async t => {
   const { report, stdout, stderr } = reportOn()
-  const damage = { kind: 'pack', name: 'ab', message: 'no', manifests: [], extents: [] } as const
+  const damage = {
+    kind: 'pack',
+    name: 'ab',
+    message: 'no',
+    manifests: [],
+    extents: [],
+    extentsInAll: 0,
+  } as const
   await report.event({ type: 'damage', damage })
   await report.failure(failureOf(new MoverError('BACKEND_FAILED', 'gone', { remedy: 'look' })))
   t.strictSame(stderr.lines, [

@@ -19,6 +19,7 @@ t.test('every kind of line fits exactly one alternative', async t => {
     message: 'no',
     manifests: ['ab'],
     extents: [{ manifest: 'ab', offset: 0, length: 512 }],
+    extentsInAll: 0,
   }
   const bytes = { volume: 1, read: 1, carried: 0, zero: 0, deduplicated: 0, stored: 1, written: 9 }
   const lines: object[] = [

@@ -8,7 +8,7 @@ t.test('a mode that is not the requested one says why', async t => {
       mode: 'rescan',
       requested: 'incremental',
       reason: 'resized',
-      words: 'rescan, not incremental: the volume had another size before',
+      words: 'rescan, not incremental: the volume was resized, and trackers lie about that',
     },
     {
       mode: 'full',

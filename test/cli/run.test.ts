@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { Run } from '../../src/cli/run.js'
-import { MoverError } from '../../src/core/errors.js'
 import { throwIfAborted } from '../../src/core/abort.js'
+import { MoverError } from '../../src/core/errors.js'
 import { fakeIo } from './fake-io.js'
 
 const VOICE = { prefix: 'mover: backup', isQuiet: false, isStdoutTaken: false }

@@ -20,7 +20,7 @@ import t, { type Test } from 'tap'
 import { MoverError } from '../../src/core/errors.js'
 import { openRepository } from '../../src/repository.js'
 import { backedUp, inventory, objectsOf, restored, verified } from '../support/repository.js'
-import { runMoverJson } from '../support/run-mover.js'
+import { runMover, runMoverJson } from '../support/run-mover.js'
 import { cmp, contentOf, KiB, makeVolume, MiB, noLoopDevices } from '../support/volumes.js'
 
 const DISK_BYTES = 24 * MiB
@@ -88,6 +88,20 @@ for (const { name, mount } of rows) {
         rmSync(join(disk, 'ballast'))
       }
       t.strictSame([...new Set(endings)].sort(), ['BACKEND_FULL', 'done'])
+    })
+
+    await t.test('with no room at all, what is there is restored and verified', async t => {
+      fillDisk(join(disk, 'ballast'), { roomBytes: 0 })
+      const target = join(dir, 'from-full')
+      await using repository = await openRepository(path)
+      const [first] = await repository.manifests('v')
+      await restored({ repository, manifest: first?.id ?? '', target })
+      t.equal(await cmp(small, target), '')
+      const { code, stderr } = await runMover(['verify', '--repo', path])
+      t.equal(code, 0)
+      // On ext4 a block is found for the session all the same.
+      if (name === 'tmpfs') t.match(stderr, /nobody else can know of this reader/)
+      rmSync(join(disk, 'ballast'))
     })
 
     await t.test('with room again, the next backup works', async t => {

@@ -1,11 +1,6 @@
 import t from 'tap'
-import {
-  PAGE_BYTES_MAX,
-  decodePage,
-  encodePage,
-  pageDigest,
-} from '../../src/manifest/page-codec.js'
-import { hashBytes } from '../../src/native/blake3.js'
+import { PAGE_BYTES_MAX, decodePage, encodePage } from '../../src/manifest/page-codec.js'
+import { hashBytes, pageDigest } from '../../src/native/blake3.js'
 import { flipBit } from '../support/flip-bit.js'
 import { goldenBytes, matchGolden } from '../support/golden.js'
 import { randomInteger, seededRandom } from '../support/random.js'

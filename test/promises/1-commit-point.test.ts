@@ -61,6 +61,11 @@ t.test('packs, the index, the manifest, the word: each durable before the next',
       for (const { name, lost } of naming) t.strictSame(lost, [], `what ${name} names lasts`)
       t.equal(unlinkings.length, removed, 'a merge removes what it has replaced, nothing else does')
       for (const { name, lost } of unlinkings) t.strictSame(lost, [], `what replaces ${name} lasts`)
+      const replacing = linkings.findLastIndex(({ name }) => name.startsWith('index/'))
+      t.ok(
+        unlinkings.every(({ linked }) => linked > replacing),
+        'nothing is removed before what replaces it has its name',
+      )
       t.strictSame(lostAtResult, [], 'who reads the result has a backup that lasts')
       t.strictSame(renamed, [], 'nothing is ever written over')
     })

@@ -2,7 +2,7 @@
  * Promise 1, of several: backups into one repository at once, in one process or in many, of one
  * volume or of several, while others read. Nobody waits for anybody, and nobody spoils anything.
  */
-import { copyFileSync } from 'node:fs'
+import { copyFileSync, writeFileSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -99,6 +99,20 @@ t.test('two incrementals on one parent, one of them killed', async t => {
   // Whoever comes next sweeps up after the dead.
   const third = await incremental(repository)
   await checkAll(t, repository, new Map([first, second, third].map(id => [id, source])))
+})
+
+t.test('whoever begins sweeps up after the dead, and not after the living', async t => {
+  const dir = t.testdir({})
+  const [path, source] = [join(dir, 'repo'), join(dir, 'volume')]
+  const repository = await makeRepository(t, path)
+  await makeVolume(source, { bytes: MiB, seed: 5 })
+  await using session = await repository.beginSession('write', null)
+  writeFileSync(`${session.tempPrefix}pack`, 'half a pack')
+  const living = [objectsOf(path, 'sessions'), objectsOf(path, 'tmp')]
+  // Another process: of its own, a session would know that it lives.
+  const args = ['backup', source, '--volume', 'v']
+  t.equal((await runMoverJson(args, { repository: path })).code, 0)
+  t.strictSame([objectsOf(path, 'sessions'), objectsOf(path, 'tmp')], living)
 })
 
 t.test('jobs in one process: of one repository, and of another', async t => {

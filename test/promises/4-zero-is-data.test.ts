@@ -12,7 +12,7 @@ import { bitmapChanges, extentChanges, type ChangeSource } from '../../src/sourc
 import { gather } from '../support/gather.js'
 import { bitmapOf } from '../support/picture.js'
 import { backedUp, idOf, makeRepository, restored } from '../support/repository.js'
-import { attachLoop, cmp, noLoopDevices, punchHole, write } from '../support/volumes.js'
+import { attachLoop, cmp, contentOf, noLoopDevices, punchHole, write } from '../support/volumes.js'
 
 const CHUNK_BYTES = 16 * 1024
 
@@ -180,6 +180,23 @@ for (const row of rows) {
       })
     }
     t.test('to one root', async t => t.equal(roots.size, 1))
+  })
+}
+
+// A device zeroes whole blocks by itself; what of a block is the volume's is written.
+for (const bytes of [CHUNK_BYTES - 512, 2 * CHUNK_BYTES + 1536]) {
+  t.test(`a volume of ${bytes} bytes, zero to its end`, async t => {
+    const dir = t.testdir({ targets: {} })
+    const [source, old] = [join(dir, 'volume'), join(dir, 'old')]
+    const repository = await makeRepository(t, join(dir, 'repo'), { chunkBytes: CHUNK_BYTES })
+    writeFileSync(source, contentOf('noise', 1, bytes))
+    copyFileSync(source, old)
+    const options = { source, repository, volume: 'v' }
+    const parent = idOf(await backedUp(options))
+    writeFileSync(source, Buffer.alloc(bytes))
+    const manifest = idOf(await backedUp(options))
+    const targets = join(dir, 'targets')
+    await restoreEverywhere(t, { repository, manifest, source, parent, old, dir: targets })
   })
 }
 

@@ -25,7 +25,7 @@ import {
   noStrace,
   type Fault,
 } from '../support/system-calls.js'
-import { deviceFolder, mountSmall } from '../support/target-devices.js'
+import { deviceFolder, growLoop, makeLoop, mountSmall } from '../support/target-devices.js'
 import { cmp, contentOf, KiB, makeVolume, MiB, noLoopDevices, write } from '../support/volumes.js'
 
 const EXIT = { source: 4, repository: 5, target: 6 }
@@ -137,6 +137,31 @@ t.test('a source that moves while it is read is no state of it', async t => {
   }
 })
 
+t.test(
+  'a device that grows while it is read is no state of it',
+  { skip: noLoopDevices },
+  async t => {
+    const folder = deviceFolder(t)
+    const path = join(folder, 'repository')
+    const repository = await makeRepository(t, path)
+    const loop = await makeLoop(t, { folder, bytes: 8 * MiB, fill: 1 })
+    const before = committed(path)
+    await using job = backup({
+      source: loop.device,
+      repository,
+      volume: 'vm',
+      bytesPerSecond: 8 * MiB,
+    })
+    for await (const event of job.events) {
+      if (event.type !== 'stage' || event.stage !== 'read') continue
+      await growLoop(loop, 16 * MiB)
+      break
+    }
+    await t.rejects(job.result, { code: 'SOURCE_CHANGED' })
+    t.strictSame(committed(path), before, 'nothing is committed')
+  },
+)
+
 t.test('a repository that cannot be written is no bad source', { skip: noStrace }, async t => {
   const folder = t.testdir()
   const rows: readonly StepsThatFail[] = [
@@ -240,6 +265,12 @@ t.test('a repository that cannot be listed is not empty', { skip: noStrace }, as
       t.strictSame(committed(path), before, what)
     }
   }
+  const object = join(path, 'manifests', objectsOf(path, 'manifests')[0] ?? '')
+  const under = failing({ call: 'statx', answer: 'error=EIO', path: object, log })
+  const { code, error } = await runMoverJson(['list'], { repository: path, under })
+  t.equal(code, EXIT.repository, 'nor is what cannot be looked at left out')
+  t.match(error, { code: 'BACKEND_FAILED' })
+  t.not(failedCalls(log).length, 0)
   t.notOk(existsSync(target))
   t.strictSame((await verified({ repository })).damage, [])
 })
@@ -307,6 +338,12 @@ t.test('a target that fails is said to be the target', { skip: noStrace }, async
     { call: 'ftruncate', answer: 'error=EIO', args: restore, code: 'TARGET_FAILED' },
     { call: 'fsync', answer: 'error=EIO', args: restore, code: 'TARGET_FAILED' },
     { call: 'fsync', answer: 'error=ENOSPC', args: restore, code: 'TARGET_FULL' },
+    {
+      call: 'fsync',
+      answer: 'error=EIO',
+      args: [...restore, '--read-back'],
+      code: 'TARGET_FAILED',
+    },
     {
       call: 'pread64',
       answer: 'error=EIO',

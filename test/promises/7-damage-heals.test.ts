@@ -6,8 +6,10 @@ import { readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
+import { backup } from '../../src/backup.js'
 import { rebuildIndex } from '../../src/rebuild-index.js'
 import { openRepository, type Repository } from '../../src/repository.js'
+import { extentChanges } from '../../src/source/change-source.js'
 import {
   copyRepository,
   flipByte,
@@ -66,6 +68,10 @@ t.test('an index that is damaged or gone is made anew from the packs', async t =
     const repository = await openRepository(path)
     if (what !== 'all is well') {
       await t.rejects(isRestored(all, repository), { code: /SEGMENT_CORRUPT|CHUNK_MISSING/ }, what)
+    }
+    if (what === 'one is cut' || what === 'one is empty') {
+      const backup = backedUp({ source: all.volume, repository, volume: 'vm', full: true })
+      await t.rejects(backup, { code: 'SEGMENT_CORRUPT', remedy: /rebuild-index/ }, 'it is no "no"')
     }
     const rebuilt = await rebuildIndex({ repository }).result
     t.match(rebuilt, { packs: packsIn(path), damage: [] }, what)
@@ -137,6 +143,47 @@ t.test('a rotten pack, moved away, heals with the next backup of the same bytes'
       rmSync(path, { recursive: true })
     }
   }
+})
+
+t.test('lost packs heal with the next full backup, and no other help', async t => {
+  const all = await scene(t)
+  for (const kinds of [['page'], ['data'], ['data', 'page']] as const) {
+    // Segments are looked through in the order of their names, which is another each time.
+    for (let time = 0; time < 4; time += 1) {
+      const path = copyRepository(all.path, join(all.folder, 'spoilt'))
+      for (const kind of kinds) objectsByKind(path)[kind].forEach(name => rmSync(join(path, name)))
+      const repository = await openRepository(path)
+      await backedUp({ source: all.volume, repository, volume: 'vm', full: true })
+      t.equal(await isRestored(all, repository), '', `${kinds.join(' and ')}: restored`)
+      await repository[Symbol.asyncDispose]()
+      rmSync(path, { recursive: true })
+    }
+  }
+})
+
+t.test('what is carried is still there, or all of the volume is read and stored anew', async t => {
+  const all = await scene(t)
+  const path = copyRepository(all.path, join(all.folder, 'spoilt'))
+  for (const name of objectsByKind(path).data) rmSync(join(path, name))
+  const repository = await openRepository(path)
+  const changes = extentChanges({ extents: [] })
+  const job = backup({
+    source: all.volume,
+    repository,
+    volume: 'vm',
+    changes,
+    parent: all.manifest,
+  })
+  const fallbacks: string[] = []
+  for await (const event of job.events) if (event.type === 'fallback') fallbacks.push(event.message)
+  const result = await job.result
+  t.match(result, { mode: 'rescan', requested: 'incremental', reason: 'damaged' })
+  t.match(fallbacks, [/incremental was asked for.*rescan.*lost/])
+  const target = join(all.folder, 'target')
+  rmSync(target, { force: true })
+  await restored({ repository, manifest: idOf(result), target })
+  t.equal(await cmp(all.volume, target), '')
+  await repository[Symbol.asyncDispose]()
 })
 
 t.test('a chunk of which one copy is bad is taken from another', async t => {

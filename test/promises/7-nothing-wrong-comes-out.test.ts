@@ -18,6 +18,8 @@ import { cat } from '../../src/cat.js'
 import { errorKind, MoverError } from '../../src/core/errors.js'
 import type { Damage } from '../../src/core/progress.js'
 import { openRepository, type Repository } from '../../src/repository.js'
+import { bitmapChanges } from '../../src/source/change-source.js'
+import { packEntries } from '../../src/store/pack-file.js'
 import {
   copyRepository,
   flipByte,
@@ -28,8 +30,15 @@ import {
 } from '../support/damage.js'
 import { randomInteger, seededRandom } from '../support/random.js'
 import { backedUp, idOf, makeRepository, restored, verified } from '../support/repository.js'
-import { bitmapOfWrites, changeVolume, KiB, makeVolume, MiB } from '../support/volumes.js'
-import { bitmapChanges } from '../../src/source/change-source.js'
+import {
+  bitmapOfWrites,
+  changeVolume,
+  contentOf,
+  KiB,
+  makeVolume,
+  MiB,
+  write,
+} from '../support/volumes.js'
 
 interface State {
   readonly manifest: string
@@ -273,6 +282,32 @@ t.test('a byte is flipped in every part of a manifest, and of the config', async
       rmSync(path, { recursive: true })
     }
   }
+})
+
+t.test('a page that two manifests share is lost in both', async t => {
+  const folder = t.testdir()
+  const path = join(folder, 'repository')
+  const source = join(folder, 'volume')
+  // Four pages of slots, of which the second backup writes the last one again.
+  writeFileSync(source, contentOf('noise', 1, 8 * MiB))
+  const repository = await makeRepository(t, path, { chunkBytes: 16 * KiB })
+  await backedUp({ source, repository, volume: 'vm' })
+  const [name = ''] = objectsByKind(path).page
+  await write(source, { offset: 7 * MiB, length: 512 }, { content: 'noise', seed: 2 })
+  await backedUp({ source, repository, volume: 'vm' })
+  const pack = readFileSync(join(path, name))
+  const leaves = packEntries(pack).filter(({ offset }) => pack[offset] === 0)
+  const hits: number[] = []
+  for (const { offset } of leaves) {
+    flipByte(join(path, name), offset + 100)
+    for (const way of [{}, { independent: true }]) {
+      const { damage } = await verified({ repository, ...way })
+      const pages = damage.filter(({ kind }) => kind === 'page')
+      hits.push(pages.reduce((sum, { manifests }) => sum + manifests.length, 0))
+    }
+    writeFileSync(join(path, name), pack)
+  }
+  t.strictSame(hits.sort(), [1, 1, 2, 2, 2, 2, 2, 2])
 })
 
 const FLIPS = 50

@@ -10,6 +10,7 @@ import type { Test } from 'tap'
 import type { Repository } from '../../src/repository.js'
 import { FORCE_REASONS, guardTarget, type ForceReason } from '../../src/target/target-guard.js'
 import { backedUp, idOf, inventory, makeRepository, restored } from '../support/repository.js'
+import { runMoverJson } from '../support/run-mover.js'
 import { claim, deviceFolder, makeLoop, mountExt4, swapOn } from '../support/target-devices.js'
 import { cmp, MiB, makeVolume, noLoopDevices } from '../support/volumes.js'
 
@@ -152,12 +153,34 @@ t.test('each word lifts one refusal and no other', { skip: noLoopDevices }, asyn
         await t.resolves(restored(options), what)
         t.equal(await cmp(volume, target, { bytes: VOLUME_BYTES }), '', what)
       } else {
-        await t.rejects(restored(options), { code: /TARGET_(REFUSED|EXISTS)/ }, what)
+        for (const dryRun of [true, false]) {
+          const restoring = restored({ ...options, dryRun })
+          await t.rejects(restoring, { code: /TARGET_(REFUSED|EXISTS)/ }, what)
+        }
         const { size, mtimeMs } = await stat(target)
         t.strictSame({ size, mtimeMs }, { size: before.size, mtimeMs: before.mtimeMs }, what)
       }
     }
   }
+})
+
+t.test('by the binary, a word lifts no more than it says', { skip: noLoopDevices }, async t => {
+  const { folder, volume, repository, manifest } = await backedUpVolume(t)
+  const { backing } = await makeLoop(t, { folder, bytes: 4 * MiB })
+  const rows = [
+    { force: [], code: 3, error: { code: 'TARGET_REFUSED', details: { reason: 'in-use' } } },
+    { force: ['exists'], code: 3, error: { details: { reason: 'in-use' } } },
+    { force: ['in-use'], code: 3, error: { code: 'TARGET_EXISTS' } },
+    { force: ['exists', 'identity'], code: 3, error: { details: { reason: 'in-use' } } },
+    { force: ['exists', 'in-use'], code: 0, error: null },
+  ]
+  for (const { force, code, error } of rows) {
+    const args = ['restore', manifest, backing, ...force.map(word => `--force=${word}`)]
+    const finished = await runMoverJson(args, { repository: repository.path })
+    t.equal(finished.code, code, args.slice(3).join(' '))
+    t.match(finished.error, error, args.slice(3).join(' '))
+  }
+  t.equal(await cmp(volume, backing), '')
 })
 
 t.test(

@@ -4,10 +4,11 @@ import { once } from 'node:events'
 import { open, readFile, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import type { StatedExtent } from '../../src/core/extent.js'
 import { bitmapChanges, extentChanges } from '../../src/source/change-source.js'
-import { backedUp, makeRepository } from '../support/repository.js'
-import { moverScript } from '../support/run-mover.js'
 import { seededRandom } from '../support/random.js'
+import { backedUp, makeRepository, objectsOf } from '../support/repository.js'
+import { moverScript } from '../support/run-mover.js'
 import {
   bitmapOfWrites,
   changeVolume,
@@ -26,8 +27,10 @@ t.test('an incremental reads what changed and its audit, and nothing else', asyn
   const source = join(folder, 'v.img')
   const bytes = 96 * MiB
   await makeVolume(source, { bytes, seed: 1 })
-  const repository = await makeRepository(t, join(folder, 'r'))
+  const path = join(folder, 'r')
+  const repository = await makeRepository(t, path)
   const full = await backedUp({ source, repository, volume: 'v' })
+  const index = objectsOf(path, 'index')
   const writes = await changeVolume(source, { seed: 2, writes: 10 })
   const bits = bitmapOfWrites(writes, { granularityBytes: CHUNK, volumeBytes: bytes })
   const dirty = bits.reduce((sum, byte) => sum + byte.toString(2).replaceAll('0', '').length, 0)
@@ -37,6 +40,31 @@ t.test('an incremental reads what changed and its audit, and nothing else', asyn
   t.equal(result.bytes.read, dirty * CHUNK)
   t.equal(result.bytes.carried, bytes - dirty * CHUNK)
   t.equal(result.audit.slots, 256 + Math.ceil((dirty * 5) / 100))
+  const left = objectsOf(path, 'index')
+  t.ok(
+    index.every(name => left.includes(name)),
+    'the index of what was there is not written again',
+  )
+})
+
+t.test('20 chunks changed all over 512 MiB full of data cost at most 15 %', async t => {
+  const chunks = (512 * MiB) / CHUNK
+  const source = await sparseFile(t, 512 * MiB)
+  await using file = await open(source, 'r+')
+  // One chunk's content everywhere, so that the tree is full and the packs are nearly empty.
+  const noise = contentOf('noise', 6, CHUNK)
+  const piece = Buffer.concat(Array.from({ length: 64 }, () => noise))
+  for (let slot = 0; slot < chunks; slot += 64) {
+    await file.write(piece, 0, piece.length, slot * CHUNK)
+  }
+  const repository = await makeRepository(t, join(t.testdir(), 'r'))
+  const full = await backedUp({ source, repository, volume: 'v' })
+  const slots = await changeChunks(source, { chunks, count: 20, seed: 6 })
+  const changes = extentChanges({ extents: slots.map(dataAt) })
+  const result = await backedUp({ source, repository, volume: 'v', changes, parent: full.manifest })
+  t.equal(result.bytes.stored, 20 * CHUNK)
+  const share = (result.bytes.written - result.bytes.stored) / (20 * CHUNK)
+  t.ok(share <= 0.15, `pages, segment and manifest are ${(share * 100).toFixed(1)} %`)
 })
 
 t.test('10,000 chunks changed all over 1 TiB cost at most 15 % of their plain bytes', async t => {
@@ -44,21 +72,12 @@ t.test('10,000 chunks changed all over 1 TiB cost at most 15 % of their plain by
   const folder = t.testdir()
   const repository = await makeRepository(t, join(folder, 'r'))
   const full = await backedUp({ source, repository, volume: 'v' })
-  const random = seededRandom(3)
-  const slots = new Set<number>()
-  while (slots.size < 10_000) slots.add(Math.floor(random() * (TiB / CHUNK)))
-  const ascending = [...slots].sort((a, b) => a - b)
-  // One chunk's content everywhere: what is stored of chunks is nothing beside the metadata.
-  const noise = contentOf('noise', 4, CHUNK)
-  await using file = await open(source, 'r+')
-  for (const slot of ascending) await file.write(noise, 0, CHUNK, slot * CHUNK)
-  const changes = extentChanges({
-    extents: ascending.map(slot => ({ offset: slot * CHUNK, length: CHUNK, state: 'data' })),
-  })
+  const slots = await changeChunks(source, { chunks: TiB / CHUNK, count: 10_000, seed: 3 })
+  const changes = extentChanges({ extents: slots.map(dataAt) })
   const result = await backedUp({ source, repository, volume: 'v', changes, parent: full.manifest })
-  t.equal(result.bytes.stored, CHUNK)
-  const metadata = result.bytes.written - CHUNK
-  const share = metadata / (10_000 * CHUNK)
+  t.equal(result.bytes.stored, 10_000 * CHUNK)
+  // Their bytes shrink to nothing, so that it is frames, pages and segments that are weighed.
+  const share = result.bytes.written / (10_000 * CHUNK)
   t.ok(share <= 0.15, `pages, segments and manifest are ${(share * 100).toFixed(1)} %`)
 })
 
@@ -83,6 +102,7 @@ t.test('nothing changed on 16 TiB costs at most 64 KiB and bounded memory', asyn
     path,
   ])
   t.match(last, { type: 'result', mode: 'incremental', bytes: { read: 0, carried: 16 * TiB } })
+  t.ok(last.seconds <= 20, `${last.seconds} s: what is carried is not walked slot by slot`)
   t.ok(last.bytes.written <= 64 * KiB, `${last.bytes.written} bytes were written`)
   t.ok(peakBytes <= 400 * MiB, `${Math.round(peakBytes / MiB)} MiB of anonymous and shared memory`)
 })
@@ -102,11 +122,33 @@ t.test('a full backup of some GiB stays within its memory, whatever the workers'
   t.ok(peakBytes <= 400 * MiB, `${Math.round(peakBytes / MiB)} MiB of anonymous and shared memory`)
 })
 
+/** Writes another number into each of some chunks, seeded and all over the volume: no two are alike. */
+async function changeChunks(
+  path: string,
+  options: { readonly chunks: number; readonly count: number; readonly seed: number },
+): Promise<number[]> {
+  const random = seededRandom(options.seed)
+  const slots = new Set<number>()
+  while (slots.size < options.count) slots.add(Math.floor(random() * options.chunks))
+  await using file = await open(path, 'r+')
+  const number = Buffer.alloc(8)
+  for (const slot of slots) {
+    number.writeDoubleLE(slot + 1)
+    await file.write(number, 0, number.length, slot * CHUNK)
+  }
+  return [...slots].sort((a, b) => a - b)
+}
+
+function dataAt(slot: number): StatedExtent {
+  return { offset: slot * CHUNK, length: CHUNK, state: 'data' }
+}
+
 interface LastLine {
+  readonly seconds: number
   readonly bytes: { readonly written: number; readonly stored: number }
 }
 
-/** Runs the binary and looks ten times a second at what memory it alone holds. */
+/** Runs the binary and looks fifty times a second at what memory it alone holds. */
 async function watched(args: readonly string[]): Promise<{ last: LastLine; peakBytes: number }> {
   const child = spawn(process.execPath, [moverScript, ...args, '--json'], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -118,7 +160,7 @@ async function watched(args: readonly string[]): Promise<{ last: LastLine; peakB
       Number(new RegExp(`^${field}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0)
     peakBytes = Math.max(peakBytes, (of('RssAnon') + of('RssShmem')) * KiB)
   }
-  const timer = setInterval(() => void look(), 100)
+  const timer = setInterval(() => void look(), 20)
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text))
   await once(child, 'close')

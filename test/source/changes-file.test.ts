@@ -1,5 +1,5 @@
-import { chmodSync, truncateSync, writeFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
+import { chmodSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { changesFromFile } from '../../src/source/changes-file.js'

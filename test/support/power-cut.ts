@@ -24,7 +24,8 @@ export interface Naming {
 export interface PowerTrace {
   /** `isWritten`: whether the bytes of what gets a name would outlast a power cut. */
   readonly linkings: readonly (Naming & { readonly isWritten: boolean })[]
-  readonly unlinkings: readonly Naming[]
+  /** `linked`: how many linkings came before. */
+  readonly unlinkings: readonly (Naming & { readonly linked: number })[]
   /** What would be lost when the program said its result; null when it never did. */
   readonly lostAtResult: readonly string[] | null
   /** Names that may have replaced others. */
@@ -37,7 +38,7 @@ const PASSING = ['sessions/', 'tmp/']
 export function tracePower(calls: readonly SystemCall[], root: string): PowerTrace {
   const disk = new TracedDisk(root)
   const linkings: (Naming & { isWritten: boolean })[] = []
-  const unlinkings: Naming[] = []
+  const unlinkings: (Naming & { linked: number })[] = []
   const renamed: string[] = []
   let lostAtResult: readonly string[] | null = null
   for (const call of calls) {
@@ -51,7 +52,7 @@ export function tracePower(calls: readonly SystemCall[], root: string): PowerTra
       if (lasting) linkings.push({ name, isWritten, lost: lost() })
       disk.link(from, to, { ...call, lasting })
     } else if (/^unlink/.test(call.name)) {
-      if (lasting) unlinkings.push({ name, lost: lost() })
+      if (lasting) unlinkings.push({ name, lost: lost(), linked: linkings.length })
       disk.unlink(to)
     } else if (/^rename/.test(call.name)) renamed.push(name)
     else if (/^mkdir/.test(call.name)) disk.name(from, call)

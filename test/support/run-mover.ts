@@ -1,8 +1,9 @@
 /** Runs the binary that was compiled with the tests, as a user would. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { text } from 'node:stream/consumers'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { projectFolder } from './project-folder.js'
 
 /** The script of the binary: `node` runs it. */
@@ -17,6 +18,8 @@ export interface RunOptions {
   readonly under?: readonly string[]
   /** Killed outright after so long, as a crash would. */
   readonly killAfterMs?: number
+  /** What stdout has to hold before that time begins; without it, it begins at once. */
+  readonly killFrom?: RegExp
 }
 
 /** A line of the binary: an event, the result or the error. */
@@ -39,7 +42,7 @@ export interface Finished {
 /** Runs `mover ARGUMENTS` to its end, whatever it is; `--json` is the caller's to add. */
 export async function runMover(
   args: readonly string[],
-  { repository, cwd, env, under = [], killAfterMs }: RunOptions = {},
+  { repository, cwd, env, under = [], killAfterMs, killFrom = /^/ }: RunOptions = {},
 ): Promise<Finished> {
   const repo = repository === undefined ? [] : ['--repo', repository]
   const [program = '', ...rest] = [...under, process.execPath, moverScript, ...args, ...repo]
@@ -48,11 +51,15 @@ export async function runMover(
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
-  const timer =
-    killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs)
+  let timer: NodeJS.Timeout | undefined
+  const look = (said: string) => {
+    if (killAfterMs === undefined || timer !== undefined || !killFrom.test(said)) return
+    timer = setTimeout(() => child.kill('SIGKILL'), killAfterMs)
+  }
+  look('')
   const ended = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>
   const [stdout, stderr, [code, signal]] = await Promise.all([
-    text(child.stdout),
+    textOf(child.stdout, look),
     text(child.stderr),
     ended,
   ])
@@ -68,6 +75,13 @@ export async function runMoverJson(
   options?: RunOptions,
 ): Promise<Finished> {
   return runMover([...args, '--json'], options)
+}
+
+/** All that a stream says, and `look` at it whenever there is more. */
+async function textOf(stream: Readable, look: (said: string) => void): Promise<string> {
+  let said = ''
+  for await (const piece of stream.setEncoding('utf8')) look((said += String(piece)))
+  return said
 }
 
 function linesOf(stdout: string): Line[] {

@@ -49,6 +49,12 @@ export async function makeLoop(
   return { device, backing }
 }
 
+/** Makes the device longer, as an orchestrator does with a volume in use. */
+export async function growLoop({ device, backing }: LoopDevice, bytes: number): Promise<void> {
+  await truncate(backing, bytes)
+  await output('losetup', ['--set-capacity', device])
+}
+
 /** Makes an ext4 on the device and mounts it; returns where. */
 export async function mountExt4(t: Test, { folder, device }: Place): Promise<string> {
   await output('mkfs.ext4', ['-q', '-F', device])

@@ -2,11 +2,12 @@ import { slotCount } from '../../src/core/chunk.js'
 import type { Geometry } from '../../src/core/chunk.js'
 import { digestHex } from '../../src/core/digest.js'
 import { MoverError } from '../../src/core/errors.js'
-import { encodePage, pageDigest } from '../../src/manifest/page-codec.js'
+import { encodePage } from '../../src/manifest/page-codec.js'
 import { TreeReader } from '../../src/manifest/tree-reader.js'
 import { treeRoot } from '../../src/manifest/tree-shape.js'
 import { TreeWriter } from '../../src/manifest/tree-writer.js'
 import type { FinishedTree, PageStore } from '../../src/manifest/tree-writer.js'
+import { pageDigest } from '../../src/native/blake3.js'
 import { ROW_BYTES, dataRow } from '../../src/native/slot-rows.js'
 
 /** Chunks of 16 KiB; the volume ends with its last slot, or `shortBy` bytes before. */

@@ -1,0 +1,145 @@
+import type { AbortOptions } from '../core/abort.js'
+import { isDamage, isLostByMedium } from '../core/damage-error.js'
+import { digestHex, digestsEqual } from '../core/digest.js'
+import { MoverError } from '../core/errors.js'
+import { CHUNK_BYTES_MAX } from '../core/limits.js'
+import { ENTRY_TYPES } from '../core/pack.js'
+import { native } from '../native/addon.js'
+import { pageDigest } from '../native/blake3.js'
+import { placeAt, placesIn, type EntryPlace, type IndexedPacks } from './entry-place.js'
+
+/** Pages that lie no further apart than this are fetched in one read. */
+const GAP_BYTES_MAX = 64 * 1024
+const READ_BYTES_MAX = 4 * 1024 * 1024
+const READS_IN_FLIGHT = 8
+
+/**
+ * Reads tree pages, in the order asked for; where one copy of a page is lost or damaged, another is
+ * taken, and where there is none, a damaged one is handed out: who knows where in a tree it belongs
+ * checks it too, and says so. Throws CHUNK_MISSING for a page that the index does not know, and what
+ * a pack's loss is known by.
+ */
+export async function readPages(
+  packs: IndexedPacks,
+  digests: readonly Uint8Array[],
+  options?: AbortOptions,
+): Promise<Uint8Array[]> {
+  if (digests.length === 0) return []
+  const rows = await native(
+    addon => addon.locateEntries(packs.index, ENTRY_TYPES.page, Buffer.concat(digests)),
+    'read',
+  )
+  const reads = coalesce(digests.map((digest, position) => pagePlace(rows, position, digest)))
+  const pages = new Array<Uint8Array>(digests.length)
+  const workers = Array.from({ length: Math.min(READS_IN_FLIGHT, reads.length) }, async () => {
+    for (let read = reads.pop(); read !== undefined; read = reads.pop()) {
+      for (const { position, page } of await readTogether(packs, read, options)) {
+        pages[position] = page
+      }
+    }
+  })
+  await Promise.all(workers)
+  return pages
+}
+
+interface PagePlace extends EntryPlace {
+  /** Among the pages asked for. */
+  readonly position: number
+  readonly digest: Uint8Array
+}
+
+interface PageRead {
+  readonly pack: string
+  readonly offset: number
+  length: number
+  readonly places: PagePlace[]
+}
+
+/** One range of a pack, cut into its pages; those that it does not give are looked for elsewhere. */
+async function readTogether(
+  packs: IndexedPacks,
+  { pack, offset, length, places }: PageRead,
+  options?: AbortOptions,
+): Promise<{ readonly position: number; readonly page: Uint8Array }[]> {
+  const range = await orDamage(packs.backend.getRange(pack, offset, length, options))
+  const pages: { readonly position: number; readonly page: Uint8Array }[] = []
+  for (const { position, digest, ...place } of places) {
+    const from = place.offset - offset
+    const page = range instanceof MoverError ? range : range.subarray(from, from + place.stored)
+    pages.push({
+      position,
+      page: isPage(page, digest) ? page : await copyOf(packs, digest, page, options),
+    })
+  }
+  return pages
+}
+
+/** The first good one among all copies of a page; where there is none, `first` as it was. */
+async function copyOf(
+  { backend, index }: IndexedPacks,
+  digest: Uint8Array,
+  first: Uint8Array | MoverError,
+  options?: AbortOptions,
+): Promise<Uint8Array> {
+  const rows = await native(addon => addon.locateCopies(index, ENTRY_TYPES.page, digest), 'read')
+  for (const { pack, offset, stored } of placesIn(rows)) {
+    const page = await orDamage(backend.getRange(pack, offset, stored, options))
+    if (isPage(page, digest)) return page
+  }
+  if (first instanceof MoverError) throw first
+  return first
+}
+
+/** What was read, or the error that proves that it is lost; any other error is thrown. */
+async function orDamage(reading: Promise<Uint8Array>): Promise<Uint8Array | MoverError> {
+  try {
+    return await reading
+  } catch (error) {
+    if (isDamage(error) || isLostByMedium(error)) return error
+    throw error
+  }
+}
+
+function isPage(page: Uint8Array | MoverError, digest: Uint8Array): page is Uint8Array {
+  return !(page instanceof MoverError) && digestsEqual(pageDigest(page), digest)
+}
+
+function pagePlace(rows: Uint8Array, position: number, digest: Uint8Array): PagePlace {
+  const place = placeAt(rows, position)
+  if (place === null) {
+    throw new MoverError('CHUNK_MISSING', `tree page ${digestHex(digest)} is in no index segment`, {
+      stage: 'read',
+      remedy: 'make the index anew from the packs: mover rebuild-index; then mover verify',
+      details: { page: digestHex(digest) },
+    })
+  }
+  if (place.codec !== 0 || place.stored > CHUNK_BYTES_MAX) {
+    const message = `tree page ${digestHex(digest)} is indexed as no page is stored`
+    throw new MoverError('PAGE_CORRUPT', message, { stage: 'read' })
+  }
+  return { ...place, position, digest }
+}
+
+function coalesce(places: readonly PagePlace[]): PageRead[] {
+  const sorted = places.toSorted((a, b) =>
+    a.pack === b.pack ? a.offset - b.offset : a.pack < b.pack ? -1 : 1,
+  )
+  const reads: PageRead[] = []
+  for (const place of sorted) {
+    const last = reads.at(-1)
+    const end = place.offset + place.stored
+    if (
+      last !== undefined &&
+      last.pack === place.pack &&
+      place.offset - (last.offset + last.length) <= GAP_BYTES_MAX &&
+      end - last.offset <= READ_BYTES_MAX
+    ) {
+      last.length = Math.max(last.length, end - last.offset)
+      last.places.push(place)
+    } else {
+      const { pack, offset, stored } = place
+      reads.push({ pack, offset, length: stored, places: [place] })
+    }
+  }
+  return reads
+}
