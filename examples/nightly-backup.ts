@@ -15,8 +15,8 @@ await initRepository(path).catch(error => {
 })
 await using repository = await openRepository(path)
 
-// The map is pinned to the checkpoint from which it counts: if the newest backup is not the one
-// that stands for it, mover says "lineage" and reads everything.
+// The map is pinned to the checkpoint from which it counts: the backup that stands for it is the
+// parent, whatever is newest; if there is none, mover says "lineage" and reads everything.
 const changes =
   bitmap === undefined
     ? null

@@ -4,7 +4,7 @@
  *
  *   node restore-state.js REPOSITORY MANIFEST TARGET
  */
-import { openRepository, restore } from 'mover'
+import { MoverError, openRepository, restore } from 'mover'
 
 const [path = '', manifest = '', target = ''] = process.argv.slice(2)
 
@@ -17,5 +17,11 @@ await using job = restore({
   force: ['exists'],
   readBack: true,
 })
-const { bytes } = await job.result
-console.log(`wrote ${bytes.written}, zeroed ${bytes.zero}, left ${bytes.unchanged} as they were`)
+try {
+  const { bytes } = await job.result
+  console.log(`wrote ${bytes.written}, zeroed ${bytes.zero}, left ${bytes.unchanged} as they were`)
+} catch (error) {
+  if (!(error instanceof MoverError)) throw error
+  console.error(error.message, error.remedy ?? '')
+  process.exitCode = 1
+}

@@ -4,7 +4,7 @@
  *
  *   node watch-repository.js REPOSITORY
  */
-import { diff, openRepository, verify } from 'mover'
+import { diff, MoverError, openRepository, verify } from 'mover'
 
 const [path = ''] = process.argv.slice(2)
 const interrupted = new AbortController()
@@ -30,6 +30,12 @@ async function look(volume: string): Promise<void> {
   for (const { kind, name, message } of damage) console.error(`${kind} ${name}: ${message}`)
 }
 
-for (let pair = 0; pair < volumes.length; pair += 2) {
-  await Promise.all(volumes.slice(pair, pair + 2).map(look))
+try {
+  for (let pair = 0; pair < volumes.length; pair += 2) {
+    await Promise.all(volumes.slice(pair, pair + 2).map(look))
+  }
+} catch (error) {
+  if (!(error instanceof MoverError)) throw error
+  console.error(error.message, error.remedy ?? '')
+  process.exitCode = 1
 }

@@ -4,6 +4,7 @@ import type { Geometry } from './core/chunk.js'
 import { modeReasonWords } from './core/mode-reason.js'
 import { randomFraction } from './core/random-fraction.js'
 import { openTree } from './manifest-tree.js'
+import { readManifests } from './manifest/manifest-catalog.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { auditWindows } from './plan/audit-plan.js'
 import { planBackup, type BackupPlan } from './plan/backup-plan.js'
@@ -78,12 +79,17 @@ async function chooseBackupParent(
   geometry: Geometry,
   context: BackupContext,
 ): Promise<AnsweredChoice> {
-  const { repository, volume, changes, signal } = context
+  const { repository, volume, changes, emit, signal } = context
+  const { manifests, damaged } = await readManifests(repository, volume, { signal })
+  for (const { name, error } of damaged) {
+    const message = `${name} is passed over: ${error.message}; mover verify says more`
+    emit({ type: 'warning', code: error.code, message })
+  }
   const chosen = chooseParent({
     repositoryId: repository.id,
     volume,
     geometry,
-    manifests: await repository.manifests(volume, { signal }),
+    manifests,
     full: context.full,
     named: await namedParent(context),
     changes,
@@ -116,8 +122,12 @@ async function askChanges(
   return answer
 }
 
-function announce({ mode, requested, reason }: ParentChoice, { emit }: BackupContext): void {
+function announce(
+  { mode, requested, reason }: ParentChoice,
+  { changes, emit }: BackupContext,
+): void {
   const why = reason ?? 'unknown'
-  const message = `${requested} was asked for, the backup is a ${mode}: ${modeReasonWords(why)}`
+  const since = why === 'lineage' && changes !== null ? ` ('${changes.since}')` : ''
+  const message = `${requested} was asked for, the backup is a ${mode}: ${modeReasonWords(why)}${since}`
   emit({ type: 'fallback', requested, mode, reason: why, message })
 }

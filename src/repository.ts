@@ -32,7 +32,7 @@ export interface Repository extends AsyncDisposable {
   readonly backend: Backend
   readonly store: ChunkStore
 
-  /** Manifests of one volume, or of all, oldest first; those that can be read. */
+  /** Manifests of one volume, or of all, by volume and then oldest first; those that can be read. */
   manifests(volume?: string | null, options?: AbortOptions): Promise<readonly Manifest[]>
 
   /** Manifests that are there and cannot be read: what they stood for may be lost. */

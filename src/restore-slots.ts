@@ -51,9 +51,9 @@ export async function restoreSlots(parts: {
   const window = new SlotWindow(WINDOW_SLOTS)
   const flush = async () => {
     const { wanted, zeroes } = window.take()
-    if (wanted.length > 0) await decodeWindow(wanted, { job: decoding.job, pool, signal })
     if (!target.readsAsZero) await zeroRuns(target, zeroes, geometry)
     bytes.zero += zeroes.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
+    if (wanted.length > 0) await decodeWindow(wanted, { job: decoding.job, pool, signal })
   }
 
   const reading = () => readingOf(decoding, bytes.zero + unchangedBytes())

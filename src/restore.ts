@@ -1,6 +1,7 @@
 import type { AbortOptions } from './core/abort.js'
 import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import { slotRunBytes, type Geometry } from './core/chunk.js'
+import { MoverError } from './core/errors.js'
 import { startJob, type Job } from './core/job.js'
 import type { MoverEvent } from './core/progress.js'
 import type { SlotSet } from './core/slot-set.js'
@@ -20,6 +21,7 @@ import {
 import { restoreSlots, type RestoredSlots } from './restore-slots.js'
 import { openTarget } from './target/open-target.js'
 import type { ForceReason } from './target/target-guard.js'
+import type { Target } from './target/target.js'
 
 export interface RestoreOptions extends AbortOptions, BudgetOptions {
   readonly repository: Repository
@@ -158,9 +160,26 @@ async function* slotsOf(tree: TreeReader, slots: SlotSet): AsyncGenerator<SlotRo
 
 async function restoreAndFlush(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {
   const { manifest, target, context } = comparison
-  const { emit } = context
   await target.prepare(manifest.volumeBytes)
-  emit({ type: 'stage', stage: 'write' })
+  context.emit({ type: 'stage', stage: 'write' })
+  try {
+    return await writeTarget(plan, comparison)
+  } catch (error) {
+    throw target.isNew || !(error instanceof MoverError) ? error : leftMixed(error, target)
+  }
+}
+
+/** The error of a restore that had begun to write over what was there. */
+function leftMixed(error: MoverError, target: Target): MoverError {
+  const { code, stage, offset, remedy, details, retryable } = error
+  const mixed = `${target.name} holds a mixture until a restore to it has ended`
+  const options = { stage, offset, remedy, details, retryable, cause: error }
+  return new MoverError(code, `${error.message}; ${mixed}`, options)
+}
+
+async function writeTarget(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {
+  const { manifest, target, context } = comparison
+  const { emit } = context
   let unchangedBytes = 0
   const wanted = plan.wanted(bytes => (unchangedBytes += bytes))
   const restored = await restoreSlots({

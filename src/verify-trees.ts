@@ -137,7 +137,7 @@ async function flush(window: SlotWindow, { decoding, pool, bad, context }: Step)
       context.report.add(
         'pack',
         pack,
-        'it is missing or cannot be read, or chunks in it are not what their digests name',
+        'chunks of it are lost: it is gone, cut or cannot be read, or they are not what their digests name',
       )
     }
   }

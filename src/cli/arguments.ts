@@ -12,6 +12,7 @@ import {
 } from './command.js'
 import { lineTokens, type OptionToken } from './line-tokens.js'
 import { nearestWord } from './nearest-word.js'
+import { NOT_UTF8, WHY_NOT_UTF8 } from './option-values.js'
 
 /** A command line that is understood, though perhaps not allowed by its command. */
 export interface Invocation {
@@ -105,6 +106,7 @@ function operandsOf(words: readonly string[], command: Command): OperandValues<O
 
 function checkOperand(word: string, { label, choices }: OperandSpec): void {
   if (word === '') throw invalid(`${label} is empty`)
+  if (word.includes(NOT_UTF8)) throw invalid(`${label}: ${WHY_NOT_UTF8}`)
   if (choices !== undefined && !choices.includes(word)) {
     throw invalid(`'${word}' is none of ${choices.join(', ')}`)
   }

@@ -1,5 +1,5 @@
-import { MoverError } from '../core/errors.js'
 import type { BackupResult } from '../backup.js'
+import { MoverError } from '../core/errors.js'
 import { backupSummary } from './backup-summary.js'
 import { BUDGET_OPTIONS } from './budget-options.js'
 import { defineCommand } from './command.js'

@@ -1,4 +1,5 @@
 import type { Io } from './io.js'
+import { parseText } from './option-values.js'
 import type { Report } from './report.js'
 
 /** An option without a value. */
@@ -110,7 +111,7 @@ export function defineCommand<const O extends OptionTable, const P extends Opera
 export const EVERYWHERE_OPTIONS = {
   repo: {
     value: 'REPOSITORY',
-    parse: (text: string) => text,
+    parse: parseText,
     completes: 'folder',
     help: 'the repository; MOVER_REPOSITORY where it is not given',
   },

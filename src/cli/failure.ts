@@ -1,5 +1,5 @@
-import { formatBytes } from '../core/units.js'
 import { MoverError } from '../core/errors.js'
+import { formatBytes } from '../core/units.js'
 import { printable } from './printable.js'
 import type { Failure } from './report.js'
 
@@ -14,14 +14,19 @@ export function failureOf(error: unknown): Failure {
     code: 'INTERNAL',
     stage: null,
     message: error instanceof Error ? `${error.name}: ${error.message}` : String(error),
-    remedy: REPORT_IT,
+    remedy: isCode(error, 'ERR_DLOPEN_FAILED') ? INSTALL_IT : REPORT_IT,
     offset: null,
     retryable: false,
     details: null,
   }
 }
 
+const INSTALL_IT = 'install what is missing: mover needs glibc, libstdc++ and libgcc_s of this host'
 const REPORT_IT = 'this is a bug in mover: please report it, with what MOVER_DEBUG=1 makes it print'
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}
 
 /** The lines that a person reads: `mover: backup: message`, and what to try. */
 export function failureLines(failure: Failure, prefix: string): readonly string[] {

@@ -5,7 +5,7 @@ import { openRepositoryOf } from './repository-of.js'
 
 export const listCommand = defineCommand({
   name: 'list',
-  summary: 'list the manifests, oldest first',
+  summary: 'list the manifests, by volume, oldest first',
   notes: [
     'STORED is what a backup added of chunks, as on the volume; with --json every manifest is a line ' +
       'of type manifest with all its fields. --quiet prints the ids alone.',

@@ -24,7 +24,7 @@ async function answer(argv: readonly string[], run: Run): Promise<number> {
   const { command, isHelp, isVersion } = lookAt(argv, COMMANDS)
   if (isVersion) return await printVersion(run)
   if (isHelp) return await printHelp(command, run)
-  if (command === null) return await refuseNothing(run)
+  if (command === null) return await refuseNothing(argv, run)
   return await runCommand(run, { argv, command, commands: COMMANDS })
 }
 
@@ -39,9 +39,12 @@ async function printHelp(command: Command | null, { stdout }: Run): Promise<numb
   return EXIT_CODES.done
 }
 
-/** Who types nothing is shown what there is; a program is told that nothing was asked for. */
-async function refuseNothing({ stderr, isJson }: Run): Promise<number> {
-  if (isJson) throw new MoverError('ARGUMENT_INVALID', 'no command is given')
+/** Who types nothing is shown what there is; who types options, or is a program, what is missing. */
+async function refuseNothing(argv: readonly string[], { stderr, isJson }: Run): Promise<number> {
+  if (isJson || argv.length > 0) {
+    const message = `no command is given, only ${argv.join(' ')}`
+    throw new MoverError('ARGUMENT_INVALID', message, { remedy: 'mover help lists the commands' })
+  }
   await stderr.write(overviewHelp(COMMANDS))
   return EXIT_CODES.usage
 }

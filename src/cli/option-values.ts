@@ -4,9 +4,15 @@ import type { Extent } from '../core/extent.js'
 import { ZSTD_LEVEL_MAX, ZSTD_LEVEL_MIN } from '../core/limits.js'
 import { parseBytes } from '../core/units.js'
 
+/** What stands for bytes that are no UTF-8 once Node has read the command line: another name than was typed. */
+export const NOT_UTF8 = '\uFFFD'
+
+export const WHY_NOT_UTF8 = 'it is not UTF-8; name it by another path, as through a link'
+
 /** Any text but the empty one: no name and no path is empty. */
 export function parseText(text: string): string {
   if (text === '') throw invalid('the value is empty')
+  if (text.includes(NOT_UTF8)) throw invalid(WHY_NOT_UTF8)
   return text
 }
 

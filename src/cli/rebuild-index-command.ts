@@ -10,8 +10,9 @@ export const rebuildIndexCommand = defineCommand({
   name: 'rebuild-index',
   summary: 'make the chunk index anew, from the packs alone',
   notes: [
-    'For a repository whose index segments are damaged or lost. Packs are read, never written; a ' +
-      'pack that cannot be read in full is listed, and makes the exit code 7.',
+    'For a repository whose index segments are damaged or lost. The tables of the packs are read, and ' +
+      'no chunk is checked: verify does that. A pack that cannot be read is listed, and makes the exit ' +
+      'code 7.',
   ],
   operands: {},
   options: {},
@@ -36,7 +37,7 @@ export function rebuildSummary(result: RebuildIndexResult): readonly string[] {
       ['entries', String(result.entries)],
       ['segments', String(result.segments)],
       ['time', formatDuration(result.seconds)],
-      ['damage', result.damage.length === 0 ? 'none' : String(result.damage.length)],
+      ['unreadable', result.damage.length === 0 ? 'no pack' : String(result.damage.length)],
     ]),
     ...damageLines(result.damage),
   ]

@@ -20,11 +20,31 @@ export class MoverError extends Error {
     super(message, 'cause' in options ? { cause: options.cause } : undefined)
     this.code = code
     this.stage = options.stage ?? null
-    this.retryable = options.retryable ?? false
+    this.retryable = options.retryable ?? isTransient(options.details?.['os'])
     this.offset = options.offset ?? null
     this.remedy = options.remedy ?? null
     this.details = options.details ?? null
   }
+}
+
+/** What a system says when it was only busy, out of something, or cut off for a while. */
+const TRANSIENT: readonly unknown[] = [
+  'EAGAIN',
+  'EBUSY',
+  'ECONNRESET',
+  'EHOSTDOWN',
+  'EHOSTUNREACH',
+  'EINTR',
+  'EMFILE',
+  'ENETUNREACH',
+  'ENFILE',
+  'ENOMEM',
+  'ESTALE',
+  'ETIMEDOUT',
+]
+
+function isTransient(systemCode: unknown): boolean {
+  return TRANSIENT.includes(systemCode)
 }
 
 export interface MoverErrorOptions {
@@ -95,7 +115,6 @@ const KINDS = {
   CONFIG_CORRUPT: 'integrity',
   AUDIT_MISMATCH: 'integrity', // a slot that was called clean is not
   READBACK_MISMATCH: 'integrity', // the target does not hold what was written to it
-  DAMAGE_FOUND: 'integrity', // verify ended, and not all is well
   CODEC_FAILED: 'integrity', // stored bytes do not decode to the length that was recorded
 
   CANCELLED: 'cancelled',

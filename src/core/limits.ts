@@ -31,6 +31,9 @@ export const TREE_HEIGHT_MAX = 6
 export const BYTES_IN_FLIGHT_DEFAULT = 192 * MiB
 export const BYTES_IN_FLIGHT_MIN = 16 * MiB
 
+/** A slower job would not move a chunk while somebody waits: it is a mistyped unit. */
+export const RATE_BYTES_MIN = 64 * KiB
+
 /** Worker threads of one job that a caller may ask for, and that one takes by itself. */
 export const WORKERS_MAX = 256
 export const WORKERS_DEFAULT_MAX = 8

@@ -21,7 +21,7 @@ export interface DamagedManifest {
 
 /** All manifests that were asked for: no damaged one is silently missing. */
 export interface ManifestListing {
-  /** Oldest first. */
+  /** By volume, and then oldest first. */
   readonly manifests: Manifest[]
   readonly damaged: DamagedManifest[]
 }
@@ -51,7 +51,7 @@ export async function readManifests(
     if (batch.push(object) === READS_IN_FLIGHT) await readBatch()
   }
   await readBatch()
-  listing.manifests.sort(oldestFirst)
+  listing.manifests.sort(byVolume)
   listing.damaged.sort((a, b) => (a.name < b.name ? -1 : 1))
   return listing
 }
@@ -90,6 +90,12 @@ export function nextLinks(manifests: readonly Manifest[]): ManifestLinks {
   const previous = manifests.map(({ id }) => id).filter(id => !named.has(id))
   const highest = manifests.reduce((max, { sequence }) => Math.max(max, sequence), 0)
   return { sequence: highest + 1, previous: previous.sort() }
+}
+
+/** Sequences count within a volume; times are not to be trusted. */
+function byVolume(a: Manifest, b: Manifest): number {
+  if (a.volume === b.volume) return oldestFirst(a, b)
+  return a.volume < b.volume ? -1 : 1
 }
 
 interface ManifestObject {

@@ -54,6 +54,15 @@ function resolveId(reference: string, { manifests, damaged }: ReferenceContext):
     })
   }
   if (found[0] !== undefined) return found[0]
+  if (manifests.some(({ volume }) => volume === reference)) {
+    throw new MoverError(
+      'MANIFEST_NOT_FOUND',
+      `'${reference}' is a volume, and no manifest of it`,
+      {
+        remedy: `name one of its manifests, as in '${reference}@latest'`,
+      },
+    )
+  }
   const unread = damaged.length === 0 ? '' : `; ${damaged.length} damaged ones could not be read`
   throw new MoverError('MANIFEST_NOT_FOUND', `there is no manifest '${reference}'${unread}`, {
     remedy:

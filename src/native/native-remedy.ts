@@ -5,7 +5,8 @@ export function nativeRemedy(code: MoverErrorCode): string | null {
   return REMEDIES[code] ?? null
 }
 
-const VERIFY = 'mover verify names all that is damaged and what it hits; another manifest may hold'
+const VERIFY =
+  'mover verify names all that is damaged and what it hits; another manifest may be whole'
 const REBUILD = 'make the index anew from the packs with mover rebuild-index'
 
 const REMEDIES: Readonly<Partial<Record<MoverErrorCode, string>>> = {

@@ -110,7 +110,8 @@ function chooseByCheckpoint(question: ParentQuestion, since: string): Candidate 
   const usable = usableManifests(question)
   const atCheckpoint = manifestAtCheckpoint(usable, since)
   const parent = atCheckpoint ?? newestManifest(usable)
-  return { parent, requested: 'incremental', doubt: atCheckpoint === null ? 'lineage' : null }
+  if (atCheckpoint === null) return { parent, requested: 'incremental', doubt: 'lineage' }
+  return { parent, requested: kindOn(atCheckpoint, question), doubt: null }
 }
 
 /** Holds the candidate against the volume as it is now. */

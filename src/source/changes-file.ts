@@ -60,6 +60,9 @@ function parseSpec(spec: string): ChangesSpec {
     path = before
   }
   if (path === '') throw invalidSpec(spec, 'it names no file')
+  const unknown = /,([a-z]+)=/.exec(options.get('granularity') ?? '')?.[1]
+  if (unknown !== undefined)
+    throw invalidSpec(spec, `'${unknown}' is neither granularity nor since`)
   const granularity = options.get('granularity') ?? null
   return { kind, path, granularity, since: options.get('since') ?? null }
 }

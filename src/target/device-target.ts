@@ -17,6 +17,7 @@ export function openDeviceTarget(path: string, volumeBytes: number): Target {
   }
   return {
     kind: 'block',
+    isNew: false,
     name: path,
     handle,
     bytes,
@@ -66,7 +67,7 @@ function refused(
   return new MoverError('TARGET_REFUSED', `${path} may not be written: ${message}`, {
     stage: 'open',
     details: { reason },
-    remedy: 'free it first, or name another target; no --force lifts this',
+    remedy: `${reason === 'held' ? 'free it first, or name' : 'name'} another target; no --force lifts this`,
     cause,
   })
 }

@@ -21,6 +21,7 @@ export function createFileTarget(path: string): Target {
   }
   return {
     kind: 'file',
+    isNew: true,
     name: path,
     get handle() {
       return handle()
@@ -56,6 +57,7 @@ export function openFileTarget(path: string, { keeps }: { readonly keeps: boolea
   )
   return {
     kind: 'file',
+    isNew: false,
     name: path,
     handle,
     bytes,

@@ -12,7 +12,8 @@ export interface OpenTargetOptions extends GuardOptions {
 
 /**
  * Guards and opens what a volume is restored to; nothing of it is changed yet. Throws what
- * `guardTarget` and `openDeviceTarget` throw, and TARGET_UNUSABLE or TARGET_FAILED from opening it.
+ * `guardTarget` and `openDeviceTarget` throw, TARGET_STATE where there is nothing to build upon,
+ * and TARGET_UNUSABLE or TARGET_FAILED from opening it.
  */
 export async function openTarget(
   path: string,
@@ -22,12 +23,8 @@ export async function openTarget(
   if (kind === 'block') return openDeviceTarget(path, volumeBytes)
   if (kind === 'file') return openFileTarget(path, { keeps })
   if (!keeps) return createFileTarget(path)
-  throw new MoverError(
-    'TARGET_UNUSABLE',
-    `${path} is not there, so it holds no state to build on`,
-    {
-      stage: 'open',
-      remedy: 'restore in full, without --onto',
-    },
-  )
+  throw new MoverError('TARGET_STATE', `${path} is not there, so it holds no state to build on`, {
+    stage: 'open',
+    remedy: 'restore in full, without --onto',
+  })
 }

@@ -7,6 +7,8 @@ export interface Target extends AsyncDisposable {
   readonly name: string
   /** To be asked for after `prepare` only. */
   readonly handle: number
+  /** Whether there was nothing of its name: a restore that fails leaves nothing either. */
+  readonly isNew: boolean
   /** Bytes it held when it was opened; a file is grown by `prepare`. */
   readonly bytes: number
   /** True only where every byte not yet written is known to read as zero. */

@@ -34,7 +34,7 @@ t.test('a backup is told by mode and by the outcome of every byte', async t => {
   t.strictSame(backupSummary(result, ' --repo /backup'), [
     'volume        vm-42/sda, 1.00 GiB',
     `manifest      ${result.manifest}`,
-    'mode          rescan, not incremental: no backup stands for what the map of changes counts from',
+    'mode          rescan, not incremental: no usable backup stands for the checkpoint from which the change map counts',
     'parent        8b1a99530011',
     'checkpoint    monday',
     'read          1.00 GiB, 512.00 MiB/s',

@@ -289,13 +289,14 @@ t.test(
         ['restore', manifest, target],
         ['cat', manifest],
       ]) {
-        const what = `${args[0]}, ${type} pack`
-        const call = 'pread64,read'
-        const under = failing({ call, answer: 'error=EIO', path: pack, log })
-        const { code, stdout, stderr } = await runMoverJson(args, { repository: path, under })
-        t.not(failedCalls(log).length, 0, `${what}: it was tried`)
-        t.equal(code, EXIT.repository, what)
-        t.match(stdout + stderr, /"code":"BACKEND_FAILED"/, what)
+        for (const call of ['pread64,read', 'openat']) {
+          const what = `${args[0]}, ${type} pack, ${call}`
+          const under = failing({ call, answer: 'error=EIO', path: pack, log })
+          const { code, stdout, stderr } = await runMoverJson(args, { repository: path, under })
+          t.not(failedCalls(log).length, 0, `${what}: it was tried`)
+          t.equal(code, EXIT.repository, what)
+          t.match(stdout + stderr, /"code":"BACKEND_FAILED"/, what)
+        }
       }
       t.notOk(existsSync(target), 'a file that is not whole has no name')
     }

@@ -391,6 +391,9 @@ t.test('objects are gone, cut, empty, or longer than they were', async t => {
     for (const way of ['decoded', 'packs', 'independent'] as const) {
       t.equal(summaryOf(damage[way], name), expected[way], `${kind} ${how}, ${way}`)
     }
+    if (expected.decoded === 'pack*') {
+      await checkExtents(t, { all, path, damage: damage.decoded }, `${kind} ${how}`)
+    }
     const isLost = states.length > 0 && damage.decoded.length > 0
     t.equal(
       restores.some(code => code !== null),

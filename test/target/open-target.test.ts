@@ -35,5 +35,5 @@ t.test('a device is opened as one', { skip: noLoopDevices }, async t => {
 
 t.test('what is not there holds no state to build on', async t => {
   const open = openTarget(join(t.testdir(), 'new'), { ...PLAIN, keeps: true })
-  await t.rejects(open, { code: 'TARGET_UNUSABLE', remedy: /without --onto/ })
+  await t.rejects(open, { code: 'TARGET_STATE', remedy: /without --onto/ })
 })
