@@ -214,7 +214,11 @@ function reportTable(backups, restores, { formatBytes, formatRate }) {
     `${seconds.toFixed(2)} s`,
     formatRate(bytes.volume / seconds),
   ])
-  return table([head, ...backupRows, ...restoreRows])
+  return [
+    table([head, ...backupRows, ...restoreRows]),
+    'rate: bytes of the volume by time. Of a restore, read is what came from packs, and carried what the',
+    'target held already. What is zero may have been read to find that out.',
+  ].join('\n')
 }
 
 /** @param {string[][]} rows */

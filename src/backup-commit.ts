@@ -12,8 +12,8 @@ import type { ChunkWriter } from './store/chunk-writer.js'
 import type { Session } from './store/session.js'
 
 /**
- * Writes the manifest: the commit point. Whatever it names is durable by now. Returns it with all
- * that the repository grew by, its own bytes included.
+ * Writes the manifest: the commit point. Whatever it names is durable by now. Returns it with the
+ * bytes of all objects made, its own included.
  */
 export async function commitBackup(parts: {
   readonly source: Source

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
-import { segmentName } from './backend/object-name.js'
 import type { AbortOptions } from './core/abort.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Damage } from './core/progress.js'
 import { beginJobSession } from './job-session.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
+import { publishSegments } from './store/publish-segments.js'
 
 export interface RebuildIndexOptions extends AbortOptions {
   readonly repository: Repository
@@ -48,16 +48,14 @@ async function run(
         packs.map(({ id, name }) => ({ id, path: join(store.root, name) })),
         `${session.tempPrefix}rebuild.`,
         replaced.map(({ id }) => id),
+        store.segmentBytesMax,
       ),
     'store',
   )
   emit({ type: 'stage', stage: 'commit' })
   const fresh = new Set(segments.map(({ id }) => id))
   // In order, each durable before the next: the last one says that the old ones are replaced.
-  for (const { id, tempPath } of segments) {
-    if (replaced.some(old => old.id === id)) continue
-    await backend.publish([{ tempPath, name: segmentName(id) }], { signal })
-  }
+  await publishSegments(store, segments, { signal })
   for (const { id, name } of replaced) if (!fresh.has(id)) await backend.remove(name)
   await store.refresh({ signal })
   return {

@@ -112,7 +112,7 @@ export async function readBackTarget(comparison: Comparison): Promise<void> {
   }
 }
 
-/** Reads slots of the target; a failure of it is the target's, though it is read as a source is (B22). */
+/** Reads slots of the target; a failure of it is the target's, though it is read as a source is. */
 async function* readTarget(
   runs: readonly SlotRun[],
   { manifest, target, context }: Comparison,

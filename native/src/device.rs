@@ -80,7 +80,7 @@ pub struct DeviceFacts {
 pub struct TargetOptions {
     /// Make a new file, never over something.
     pub create: bool,
-    /// Claim a block device for ourselves, which fails while anything else has claimed it (B42).
+    /// Claim a block device for ourselves, which fails while anything else has claimed it.
     pub exclusive: bool,
     pub direct: bool,
 }
@@ -208,7 +208,7 @@ impl Device {
     }
 
     /// Makes what was written durable, then drops it from the page cache so that it is read back from the
-    /// device. A block device's own buffers are flushed too (B41).
+    /// device. A block device's own buffers are flushed too.
     pub fn sync(&self) -> Result<()> {
         let whole = |error| self.failure(None, error);
         self.file().sync_all().map_err(whole)?;
@@ -273,7 +273,7 @@ impl Device {
         })
     }
 
-    /// Makes runs of bytes read as zero (B39), durable after `sync`. Runs must lie within the target.
+    /// Makes runs of bytes read as zero, durable after `sync`. Runs must lie within the target.
     pub fn zero_runs(&self, runs: &[(u64, u64)]) -> Result<()> {
         let bytes = self.bytes()?;
         for &(offset, length) in runs {
@@ -465,7 +465,7 @@ fn as_off(bytes: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
 }
 
-/// Closes a file and tells what the file system has to say about it, which dropping would swallow (B13).
+/// Closes a file and tells what the file system has to say about it, which dropping would swallow.
 pub fn close(file: File) -> io::Result<()> {
     let descriptor = file.into_raw_fd();
     // SAFETY: the descriptor was ours alone and is used by nobody after this.
@@ -647,7 +647,7 @@ mod tests {
         assert!(!folder.path().join("elsewhere").exists());
     }
 
-    /// B37: an unaligned tail was dropped, or made the file longer.
+    /// An unaligned tail was dropped, or made the file longer.
     #[test]
     fn files_of_any_size_are_written_and_read_back_directly() {
         let folder = Folder::new();
@@ -684,7 +684,7 @@ mod tests {
         buffer
     }
 
-    /// B39: zeroes over a target that holds something else.
+    /// Zeroes over a target that holds something else.
     #[test]
     fn runs_of_zeroes_end_at_their_edges() {
         let folder = Folder::new();

@@ -410,7 +410,7 @@ mod tests {
         }
     }
 
-    /// B22, B23: what the source did is told as the source's, with its offset, and never becomes zeroes.
+    /// What the source did is told as the source's, with its offset, and never becomes zeroes.
     #[test]
     fn source_errors_name_the_source_and_the_offset() {
         let at = 77 * CHUNK as u64;
@@ -608,7 +608,7 @@ mod tests {
         assert!(!states(&ingest_all(&rig.encode(&volume))).contains('2'));
     }
 
-    /// B13: a pack that is missing or short is no reason not to store its chunks again.
+    /// A pack that is missing or short is no reason not to store its chunks again.
     #[test]
     fn chunks_of_a_missing_or_short_pack_are_stored_again() {
         let volume = FaultyDevice::new(mixed_volume(13, 300 * CHUNK), Faults::default());

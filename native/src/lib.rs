@@ -1,7 +1,7 @@
 //! The seam: every `#[napi]` item, and nothing that can be tested without Node.
 //!
 //! Devices, indexes and jobs are numbers in registries of the process, so that its worker threads share them.
-//! What an asynchronous call is given is copied before the call returns (B19), and all of its failures,
+//! What an asynchronous call is given is copied before the call returns, and all of its failures,
 //! wrong arguments included, reject its promise.
 
 pub mod aligned_buf;
@@ -388,11 +388,18 @@ pub fn merge_segments(
     index: u32,
     ids: Vec<String>,
     temp_prefix: String,
+    segment_bytes_max: f64,
 ) -> Promised<Vec<index::SegmentFile>, Vec<SegmentFile>> {
     promise(segment_files, move || {
         let index = INDEXES.get(index)?;
-        index.merge(&self::ids(&ids)?, &temp_prefix, SEGMENT_BYTES_MAX)
+        let bytes_max = segment_limit(segment_bytes_max)?;
+        index.merge(&self::ids(&ids)?, &temp_prefix, bytes_max)
     })
+}
+
+/// What a writer may be told: no more than readers are sure to take.
+fn segment_limit(bytes: f64) -> Result<u64> {
+    Ok(whole(bytes, "segmentBytesMax")?.min(SEGMENT_BYTES_MAX))
 }
 
 #[napi(object)]
@@ -432,6 +439,7 @@ pub fn write_pack_segments(
     packs: Vec<PackObject>,
     temp_prefix: String,
     replaces: Vec<String>,
+    segment_bytes_max: f64,
 ) -> Promised<index::Rebuilt, RebuiltSegments> {
     let repository_id = repository_id.to_vec();
     promise(rebuilt_segments, move || {
@@ -440,7 +448,7 @@ pub fn write_pack_segments(
             repository_id: self::repository_id(&repository_id)?,
             temp_prefix: &temp_prefix,
             replaces: &replaces,
-            segment_bytes_max: SEGMENT_BYTES_MAX,
+            segment_bytes_max: segment_limit(segment_bytes_max)?,
         };
         let named = |pack: PackObject| Ok((PathBuf::from(pack.path), digest::parse_hex(&pack.id)?));
         let packs = packs.into_iter().map(named).collect::<Result<Vec<_>>>()?;

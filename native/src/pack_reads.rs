@@ -190,7 +190,7 @@ fn decode_alone(
     decode_stored(job, row, &buffer[stored_range(read, row)], decoder, plain)
 }
 
-/// Decodes into exactly the slot's length and compares the digest (B52: nothing is sized by stored data).
+/// Decodes into exactly the slot's length and compares the digest (nothing is sized by stored data).
 fn decode_stored(
     job: &DecodeJob,
     row: &ExtractRow,

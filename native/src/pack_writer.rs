@@ -1,7 +1,7 @@
 //! Open packs on their way to durable temporary files: filled by the computing threads, sealed and written by
 //! the job's own writer threads, from a bounded number of buffers that go round.
 //!
-//! A pack that could not be written fails the whole job and stays failed (B15): after a failed sync the page
+//! A pack that could not be written fails the whole job and stays failed: after a failed sync the page
 //! cache looks clean, so trying again would prove nothing.
 
 use std::collections::VecDeque;
@@ -345,7 +345,7 @@ impl Shared {
             .map_err(|error| write_error(&path, error))?;
         let written = self.files.write(&file, &buffer);
         // The next pack is filled while this one becomes durable: should that fail, the job is over, and
-        // nobody writes the pack again (B15).
+        // nobody writes the pack again.
         self.give_back(buffer);
         if let Err(error) = written.and_then(|()| self.files.sync(file)) {
             // What is left must not be taken for a pack. It is ours: a file in the way stays where it is.
@@ -580,7 +580,7 @@ mod tests {
         assert!(spool.counters().waited_ns.load(Ordering::Relaxed) > 0);
     }
 
-    /// B22: a full repository was once reported as a failed source. B15: a failed sync stays failed.
+    /// A full repository was once reported as a failed source. A failed sync stays failed.
     #[test]
     fn a_failed_write_fails_every_later_call_with_its_own_code() {
         for (error, fails_in_sync, code) in [

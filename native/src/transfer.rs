@@ -26,7 +26,7 @@ pub enum ReadFailure {
 }
 
 impl ReadFailure {
-    /// The failure of a source (B22: never one of the repository).
+    /// The failure of a source (never one of the repository).
     pub fn of_source(self) -> MoveError {
         match self {
             Self::Failed { offset, cause } => MoveError::source(offset, cause),
@@ -71,7 +71,7 @@ impl WriteFailure {
 /// Fills the first `wanted` bytes of `into` from `offset`, or says how far it came.
 ///
 /// `into` is rounded up to the alignment, so that the tail of an unaligned volume can be read directly: an
-/// exact read of it is refused, a rounded-up one is short (B37). What lies beyond `wanted` means nothing.
+/// exact read of it is refused, a rounded-up one is short. What lies beyond `wanted` means nothing.
 pub fn read_run(
     device: &dyn ReadAt,
     offset: u64,
@@ -168,7 +168,7 @@ mod tests {
         Ok(buffer[..wanted].to_vec())
     }
 
-    /// B37: last partial blocks were dropped, or read as an error.
+    /// Last partial blocks were dropped, or read as an error.
     #[test]
     fn runs_of_any_size_arrive_whole_though_calls_are_short_and_interrupted() {
         for size in [

@@ -20,9 +20,13 @@ export interface Backend {
   /**
    * Gives temporary files, durable already, their names, and resolves when the names are durable
    * too; the temporary names go. OBJECT_EXISTS if a name is taken: that object and all the others
-   * are durable then as well. After any other error none of the files has its name.
+   * are durable then as well. After any other error none of the files has its name, but for segments:
+   * another session may have found chunks in these.
    */
   publish(files: readonly PublishedFile[], options?: AbortOptions): Promise<void>
+
+  /** Makes the names durable that are there now, whoever published them. */
+  settle(prefix: 'index/', options?: AbortOptions): Promise<void>
 
   /** All bytes of an object; BACKEND_FAILED if it is empty, cut while it is read, or over `maxBytes`. */
   get(name: string, options: GetOptions): Promise<Uint8Array>

@@ -1,7 +1,7 @@
 /**
- * Writing so that it lasts (B13): all bytes, fdatasync, a checked close; and names, by syncing the
+ * Writing so that it lasts: all bytes, fdatasync, a checked close; and names, by syncing the
  * folder they are in. What failed to sync is never tried again: after a failed fsync the kernel
- * may call a page clean that was not written (B15).
+ * may call a page clean that was not written.
  */
 import { dirname } from 'node:path'
 import { systemCode } from './backend-error.js'

@@ -14,7 +14,13 @@ import { NODE_DISK } from './disk.js'
 import type { Disk, DiskFile } from './disk.js'
 import { makeFolder, syncFolder, writeDurableFile } from './durable-file.js'
 import { TEMPORARY_FOLDER, checkRoot, createRoot } from './local-root.js'
-import { checkObjectName, checkObjectPrefix, isObjectFolder, isObjectName } from './object-name.js'
+import {
+  checkObjectName,
+  checkObjectPrefix,
+  isObjectFolder,
+  isObjectName,
+  isSegmentName,
+} from './object-name.js'
 import type { ObjectPrefix } from './object-name.js'
 import { READ_FILE } from './open-flags.js'
 
@@ -72,7 +78,8 @@ export class LocalBackend implements Backend {
     try {
       taken = await this.#linkAndSync(files, linked)
     } catch (error) {
-      // A name that may not last must not be seen: another session would build on it.
+      // A name that may not last must not be seen: another session would build on it. A segment may
+      // have been seen already: whoever found chunks in it settles its name before naming them.
       await Promise.allSettled(linked.map(path => this.#disk.unlink(path)))
       throw error
     }
@@ -80,6 +87,11 @@ export class LocalBackend implements Backend {
     if (taken !== null) throw taken
     // What is committed does not fail for a name that is left over: its session takes that along.
     await Promise.allSettled(files.map(({ tempPath }) => this.#disk.unlink(tempPath)))
+  }
+
+  async settle(prefix: 'index/', options?: AbortOptions): Promise<void> {
+    throwIfAborted(options)
+    await this.#sync(this.#path(prefix))
   }
 
   async get(name: string, { maxBytes, ...options }: GetOptions): Promise<Uint8Array> {
@@ -155,7 +167,7 @@ export class LocalBackend implements Backend {
       folders.add(dirname(path))
       try {
         for (const above of await this.#link(tempPath, path)) folders.add(above)
-        linked.push(path)
+        if (!isSegmentName(name)) linked.push(path)
       } catch (cause) {
         const error = writingError(cause, `cannot publish object ${name}`)
         if (error.code !== 'OBJECT_EXISTS') throw error

@@ -45,6 +45,10 @@ export class MemoryBackend implements Backend {
     for (const { tempPath } of files) this.#temporary.delete(tempPath)
   }
 
+  async settle(_prefix: 'index/', options?: AbortOptions): Promise<void> {
+    await later(options)
+  }
+
   async get(name: string, { maxBytes, ...options }: GetOptions): Promise<Uint8Array> {
     const bytes = await this.#find(name, options)
     if (bytes.length > maxBytes) {

@@ -1,5 +1,5 @@
 /**
- * The names that objects may have. Names are data, never paths (B50): a backend takes only names
+ * The names that objects may have. Names are data, never paths: a backend takes only names
  * that match one of these shapes, so nothing stored or said by a stranger can lead out of it.
  */
 import { invariant } from '../core/invariant.js'
@@ -48,6 +48,11 @@ export function packName(id: string): string {
 /** The name of an index segment by its id, 64 hex digits. */
 export function segmentName(id: string): string {
   return `index/${id}`
+}
+
+/** Whether `name` is the name of an index segment. */
+export function isSegmentName(name: string): boolean {
+  return name.startsWith('index/')
 }
 
 /** The name of the manifest that a session writes for the volume with that key. */

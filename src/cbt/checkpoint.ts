@@ -2,7 +2,7 @@ import type { Manifest } from '../core/manifest.js'
 
 /**
  * The newest of `manifests` that was backed up at `checkpoint`, or null. Newest by sequence: clocks
- * go back, counters do not (B21).
+ * go back, counters do not.
  */
 export function manifestAtCheckpoint(
   manifests: readonly Manifest[],

@@ -3,7 +3,7 @@ import { extentOf, malformed, type ReadStatement } from './statement.js'
 
 /**
  * Reads an element of what `rbd diff --format json` prints, where `exists` is a string. A hole has
- * changed as much as data has: it is `zero`, never `clean` (B28).
+ * changed as much as data has: it is `zero`, never `clean`.
  */
 export const rbdExtent: ReadStatement = (element, number) => {
   const { exists } = element

@@ -46,8 +46,8 @@ export function parseArguments(
   return {
     command,
     operands: operandsOf(words, command),
-    options: settle(values, command.options),
-    everywhere: settle(values, EVERYWHERE_OPTIONS),
+    options: withDefaults(values, command.options),
+    everywhere: withDefaults(values, EVERYWHERE_OPTIONS),
   }
 }
 
@@ -113,7 +113,7 @@ function checkOperand(word: string, { label, choices }: OperandSpec): void {
 }
 
 /** Flags become booleans, what may be given several times a list; what is required must be there. */
-function settle<O extends OptionTable>(
+function withDefaults<O extends OptionTable>(
   values: ReadonlyMap<string, readonly unknown[]>,
   table: O,
 ): OptionValues<O> {

@@ -20,7 +20,7 @@ export const EXIT_MEANINGS: Readonly<Record<Ending, string>> = {
   done: 'done',
   internal: 'a bug in mover: please report it',
   usage: 'the command line is wrong; nothing was begun',
-  refused: 'refused, to protect a target, a chain of backups or a repository',
+  refused: 'refused: not safe, ambiguous, or no such manifest',
   source: 'the source, or what says how it changed, could not be read',
   repository: 'the repository could not be opened, read or written',
   target: 'the target, or stdout, could not be written',

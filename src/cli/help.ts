@@ -46,7 +46,7 @@ export function commandHelp(command: Command): string {
 const MANIFEST_REFERENCES: readonly Definition[] = [
   ['ID', 'an id as list and show print it; 4 or more of its first digits will do'],
   ['latest', 'the newest one of the volume, where there is only one volume'],
-  ['full', 'the newest one of it that was made in full'],
+  ['full', 'the newest full one of the volume, where there is only one volume'],
   ['VOLUME@latest', 'the newest one of this volume; VOLUME@latest~1 the one before it'],
   ['VOLUME@full', 'the newest one of this volume that was made in full'],
 ]

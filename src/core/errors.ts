@@ -74,7 +74,7 @@ export type Stage =
 export type ErrorKind =
   'usage' | 'refused' | 'source' | 'repository' | 'target' | 'integrity' | 'cancelled' | 'internal'
 
-// A source error can never be taken for a repository error (B22): the kind is bound to the code
+// A source error can never be taken for a repository error: the kind is bound to the code
 // here, in one table, and nowhere else.
 const KINDS = {
   ARGUMENT_INVALID: 'usage', // an option or a name that cannot mean anything

@@ -22,6 +22,7 @@ export const PACK_CHUNKS_MIN = 4
 /** What a reader is ready to look at, whatever an object claims. */
 export const PACK_OBJECT_BYTES_MAX = 128 * MiB
 export const SEGMENT_BYTES_MAX = 256 * MiB
+export const SEGMENT_BYTES_READ_MAX = 2 * SEGMENT_BYTES_MAX
 
 /** Children of a tree page. */
 export const PAGE_CHILDREN = 128

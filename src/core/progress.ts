@@ -52,7 +52,7 @@ export interface ByteOutcome {
   readonly zero: number
   readonly deduplicated: number
   readonly stored: number
-  /** All that the repository grew by: packs, segments, manifest. */
+  /** Of all objects made: packs, segments, manifest. A merge of segments removes what it replaces. */
   readonly written: number
 }
 

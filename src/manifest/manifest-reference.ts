@@ -39,7 +39,7 @@ export function resolveReference(reference: string, context: ReferenceContext): 
   })
 }
 
-/** Sorts by sequence, which is counted; times, which are not to be trusted (B21), break ties. */
+/** Sorts by sequence, which is counted; times, which are not to be trusted, break ties. */
 export function oldestFirst(a: Manifest, b: Manifest): number {
   return a.sequence - b.sequence || a.createdMs - b.createdMs || (a.id < b.id ? -1 : 1)
 }

@@ -67,14 +67,20 @@ export interface IndexCalls {
   locateEntries(index: number, type: EntryType, digests: Uint8Array): Promise<Buffer>
   /** The same rows: every place of one digest. */
   locateCopies(index: number, type: EntryType, digest: Uint8Array): Promise<Buffer>
-  /** Durable temporary files that together replace the segments named. */
-  mergeSegments(index: number, ids: readonly string[], tempPrefix: string): Promise<SegmentFile[]>
+  /** Durable temporary files that together replace the segments named; none if one of these is gone. */
+  mergeSegments(
+    index: number,
+    ids: readonly string[],
+    tempPrefix: string,
+    segmentBytesMax: number,
+  ): Promise<SegmentFile[]>
   /** Segments made from packs alone; a pack that cannot be read is named, not skipped silently. */
   writePackSegments(
     repositoryId: Buffer,
     packs: readonly ObjectFile[],
     tempPrefix: string,
     replaces: readonly string[],
+    segmentBytesMax: number,
   ): Promise<{ segments: SegmentFile[]; damaged: DamagedFile[] }>
   /** Rejects unless every byte, page and row order of the segment holds. */
   checkSegment(path: string, id: string): Promise<void>
@@ -122,7 +128,7 @@ export interface EncodeCalls {
   openEncodeJob(options: EncodeJobOptions): number
   /** Blocks its thread: for workers only. 33 bytes a slot in order: state (0 zero, 1 known, 2 stored), digest. */
   ingest(job: number, runs: Float64Array, store: boolean): Buffer
-  /** As `ingest`, on a thread of the addon: for small jobs without workers. */
+  /** As `ingest`, on one of libuv's threads: for small jobs without workers. */
   ingestAsync(job: number, runs: Float64Array, store: boolean): Promise<Buffer>
   /** Stores the pages that are not known yet and answers all their digests, 32 bytes each. */
   storePages(job: number, pages: Uint8Array, lengths: Uint32Array): Promise<Buffer>
@@ -142,7 +148,7 @@ export interface EncodeCalls {
   closeJob(job: number): Promise<void>
 }
 
-/** All that one backup tells the native loop; -1 as source is a job that only stores pages. */
+/** All that one backup tells the native loop. */
 export interface EncodeJobOptions {
   readonly source: number
   readonly index: number
@@ -174,7 +180,7 @@ export interface DecodeCalls {
   ): Promise<ExtractPlan>
   /** Blocks its thread: for workers only. Answers the rows that could not be restored. */
   extract(job: number, rows: Uint8Array): { damaged: Buffer }
-  /** As `extract`, on a thread of the addon: for small jobs without workers. */
+  /** As `extract`, on one of libuv's threads: for small jobs without workers. */
   extractAsync(job: number, rows: Uint8Array): Promise<{ damaged: Buffer }>
   /** Writes the checked bytes of an extent to a descriptor in order, zeroes where no row is. */
   emit(job: number, rows: Uint8Array, offset: number, length: number, fd: number): Promise<void>

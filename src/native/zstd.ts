@@ -36,7 +36,7 @@ function decodeFrame(stored: Uint8Array, plainBytes: number): Uint8Array {
 
 /**
  * Throws unless `stored` is one whole frame with a sane window (RFC 8878, 3.1.1). Done before fzstd
- * sees it, which allocates what a header claims (B52) and goes on to whatever follows the frame.
+ * sees it, which allocates what a header claims and goes on to whatever follows the frame.
  */
 function checkFrame(stored: Uint8Array): void {
   const view = new DataView(stored.buffer, stored.byteOffset, stored.byteLength)

@@ -45,7 +45,7 @@ export async function planBackup(
     invariant(changes !== null, 'an incremental knows what changed')
     const rules = { volumeBytes, gaps: 'refused', code: 'CHANGES_MALFORMED' } as const
     await eachExtent(coverVolume(changes, rules, options), extent => {
-      // Zero is changed as much as data is, and that it is zero is only hearsay (B28).
+      // Zero is changed as much as data is, and that it is zero is only hearsay.
       if (extent.state !== 'clean') readSlots.addRun(slotRunOf(geometry, extent))
     })
   }

@@ -55,9 +55,9 @@ export function chooseParent(question: ParentQuestion): ParentChoice {
     return { parent: null, mode: 'full', requested: 'full', reason: null, useChanges: false }
   }
   if (named !== null) checkUsable(named.manifest, question)
-  if (changes === null) return settle(question, chooseForRescan(question))
-  if (changes.since === null) return settle(question, chooseByName(question))
-  return settle(question, chooseByCheckpoint(question, changes.since))
+  if (changes === null) return judge(question, chooseForRescan(question))
+  if (changes.since === null) return judge(question, chooseByName(question))
+  return judge(question, chooseByCheckpoint(question, changes.since))
 }
 
 /**
@@ -115,7 +115,7 @@ function chooseByCheckpoint(question: ParentQuestion, since: string): Candidate 
 }
 
 /** Holds the candidate against the volume as it is now. */
-function settle({ geometry, changes }: ParentQuestion, candidate: Candidate): ParentChoice {
+function judge({ geometry, changes }: ParentQuestion, candidate: Candidate): ParentChoice {
   const { parent, requested } = candidate
   if (parent === null) return fullFor('no-parent', requested)
   // Slots of another size have no counterpart: nothing of the parent can be carried or compared.

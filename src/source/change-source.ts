@@ -105,7 +105,7 @@ export interface VolumeRequest extends AbortOptions {
 
 /**
  * Gives `read` what every change source shares: an answer that may name too much, and none when the
- * volume was resized, because trackers lie about grown tails and about shrink-then-grow (B26).
+ * volume was resized, because trackers lie about grown tails and about shrink-then-grow.
  */
 export function statedChanges({
   name,

@@ -1,13 +1,15 @@
 import { join } from 'node:path'
 import type { Backend } from '../backend/backend.js'
+import { segmentName } from '../backend/object-name.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
+import { SEGMENT_BYTES_MAX } from '../core/limits.js'
 import { loadAddon, native, type SegmentInfo } from '../native/addon.js'
 import { readPages } from './page-reads.js'
 
-/** How often a listing that was overtaken by a merge of segments is made anew. */
-const LISTINGS_MAX = 4
+/** How often a listing that was overtaken by others' publishing and merging is made anew. */
+const LISTINGS_MAX = 10
 
 /**
  * Chunks and pages by digest over a backend: the published index segments, mapped by the native
@@ -19,11 +21,15 @@ export class ChunkStore implements AsyncDisposable {
   readonly index: number
   /** Root folder of the repository; packs are read below it. */
   readonly root: string
+  /** Segments that are made from others, or from packs, get no longer than this. */
+  readonly segmentBytesMax: number
 
-  constructor(backend: Backend, repositoryId: string) {
+  /** `segmentBytesMax` is for tests, which cannot wait for segments of full size. */
+  constructor(backend: Backend, repositoryId: string, segmentBytesMax = SEGMENT_BYTES_MAX) {
     // Other backends will bring packs to the native core as buffers; until then there is one kind.
     invariant(backend.localRoot !== null, 'packs are read from a folder')
     this.backend = backend
+    this.segmentBytesMax = segmentBytesMax
     this.root = backend.localRoot
     this.index = native(addon => addon.openIndex(Buffer.from(repositoryId, 'hex')), 'open')
   }
@@ -35,25 +41,45 @@ export class ChunkStore implements AsyncDisposable {
   /**
    * Takes up the segments that were published since, by whomever. Returns the damaged ones, which
    * are left out; for whoever may not go on without them, `refresh` throws.
+   *
+   * A segment that is listed is used, also where another one says that it replaces it: whoever made
+   * that one removes what it replaced, and until then an entry is only there twice.
    */
   async refreshTolerant(options?: AbortOptions): Promise<MoverError[]> {
+    let before: ReadonlyMap<string, string> | null = null
     for (let listing = 1; ; listing += 1) {
       throwIfAborted(options)
       // Before the listing: what another job of this process publishes meanwhile is not "gone".
       const held = new Set(this.#held().map(({ id }) => id))
-      const published = new Map<string, string>()
-      for await (const { name } of this.backend.list('index/', options)) {
-        published.set(name.slice('index/'.length), join(this.root, name))
-      }
+      const published = await this.#listed(options)
       const { damaged, missing } = await this.#addAll(published, held)
-      // Merged away between the listing and the opening: its entries are in a newer segment.
-      if (missing !== null && listing < LISTINGS_MAX) continue
-      if (missing !== null) throw missing
-      this.#drop([...held].filter(id => !published.has(id)))
-      // The segments that replace others do so together: while one is damaged, the others stay.
-      if (damaged.length === 0) this.#drop(this.#held().flatMap(({ replaces }) => replaces))
-      return damaged
+      // A segment that is merged away while a listing is made may be missing from it together with
+      // the one that replaces it; the next listing has that one.
+      const isSettled = missing === null && before !== null && haveSameKeys(before, published)
+      if (isSettled) this.#drop([...held].filter(id => !published.has(id)))
+      if (isSettled || (missing === null && listing === LISTINGS_MAX)) return damaged
+      if (missing !== null && listing === LISTINGS_MAX) throw missing
+      before = published
     }
+  }
+
+  /** Takes up segments just published; what another process has merged away, in what replaced it. */
+  async takeUp(
+    segments: readonly { readonly id: string }[],
+    options?: AbortOptions,
+  ): Promise<void> {
+    const paths = this.pathsOf(segments)
+    try {
+      await native(addon => addon.addSegments(this.index, paths), 'open')
+    } catch (error) {
+      if (!(error instanceof MoverError) || error.code !== 'OBJECT_NOT_FOUND') throw error
+      await this.refresh(options)
+    }
+  }
+
+  /** Where published segments lie. */
+  pathsOf(segments: readonly { readonly id: string }[]): string[] {
+    return segments.map(({ id }) => join(this.root, segmentName(id)))
   }
 
   /** As `refreshTolerant`, but throws SEGMENT_CORRUPT: a lookup that failed is never a "no". */
@@ -66,6 +92,14 @@ export class ChunkStore implements AsyncDisposable {
         cause: damage,
       })
     }
+  }
+
+  async #listed(options?: AbortOptions): Promise<Map<string, string>> {
+    const published = new Map<string, string>()
+    for await (const { name } of this.backend.list('index/', options)) {
+      published.set(name.slice('index/'.length), join(this.root, name))
+    }
+    return published
   }
 
   async #addAll(
@@ -106,4 +140,8 @@ export class ChunkStore implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     loadAddon().closeIndex(this.index)
   }
+}
+
+function haveSameKeys(a: ReadonlyMap<string, unknown>, b: ReadonlyMap<string, unknown>): boolean {
+  return a.size === b.size && [...a.keys()].every(key => b.has(key))
 }

@@ -1,13 +1,13 @@
-import { join } from 'node:path'
-import { packName, segmentName } from '../backend/object-name.js'
+import { packName } from '../backend/object-name.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import type { Geometry } from '../core/chunk.js'
 import { DIGEST_BYTES } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { loadAddon, native, type SegmentFile } from '../native/addon.js'
 import { encodeProgress } from '../native/encode-progress.js'
-import { planSegmentMerge } from '../plan/segment-merge-plan.js'
 import type { ChunkStore } from './chunk-store.js'
+import { mergeSegments } from './merge-segments.js'
+import { publishSegments } from './publish-segments.js'
 
 export interface ChunkWriterOptions extends AbortOptions {
   readonly store: ChunkStore
@@ -79,7 +79,7 @@ export class ChunkWriter implements AsyncDisposable {
     loadAddon().cancelJob(this.job)
   }
 
-  /** Packs and bytes that the repository grew by through this writer. */
+  /** Packs, and bytes of all objects, that this writer made; a merge of segments makes one too. */
   get added(): { readonly packs: number; readonly bytes: number } {
     return { packs: this.#packs, bytes: this.#bytes }
   }
@@ -108,6 +108,8 @@ export class ChunkWriter implements AsyncDisposable {
     throwIfAborted(options)
     await native(addon => addon.flushJob(this.job), 'store')
     await this.#publish(options)
+    // A segment of another session can be seen, and chunks found in it, before its name lasts.
+    await this.#store.backend.settle('index/', options)
   }
 
   async #publish(options?: AbortOptions): Promise<void> {
@@ -121,50 +123,26 @@ export class ChunkWriter implements AsyncDisposable {
     )
     const ids = sealed.map(({ id }) => id)
     const segments = await native(addon => addon.writeSegments(this.job, ids), 'store')
-    const paths = await this.#publishSegments(segments, options)
-    await native(addon => addon.adoptSegments(this.job, paths), 'store')
+    this.#bytes += await publishSegments(this.#store, segments, options)
+    await this.#adopt(segments, options)
     this.#packs += sealed.length
     this.#bytes += sealed.reduce((sum, { bytes }) => sum + bytes, 0)
-    await this.#mergeSegments(options)
+    const tempPrefix = this.#tempPrefix
+    this.#bytes += await mergeSegments(this.#store, { tempPrefix, ...options })
   }
 
   /**
-   * Merges segments as they multiply. The merged one is durable before those that it replaces are
-   * removed; whoever has these open keeps them, whoever does not lists again.
+   * Looks into segments just published. Where another process has merged one away already, its
+   * entries are in a newer one; the job keeps their digests too, which costs memory only.
    */
-  async #mergeSegments(options?: AbortOptions): Promise<void> {
-    const held = native(addon => addon.listSegments(this.#store.index), 'store')
-    const ids = planSegmentMerge(held)
-    if (ids.length === 0) return
-    const merged = await native(
-      addon => addon.mergeSegments(this.#store.index, [...ids], `${this.#tempPrefix}merge.`),
-      'store',
-    )
-    const paths = await this.#publishSegments(merged, options)
-    await native(addon => addon.addSegments(this.#store.index, paths), 'store')
-    loadAddon().dropSegments(this.#store.index, [...ids])
-    for (const segment of held) {
-      if (!ids.includes(segment.id)) continue
-      await this.#store.backend.remove(segmentName(segment.id), options)
-      this.#bytes -= segment.bytes
+  async #adopt(segments: readonly SegmentFile[], options?: AbortOptions): Promise<void> {
+    const paths = this.#store.pathsOf(segments)
+    try {
+      await native(addon => addon.adoptSegments(this.job, paths), 'store')
+    } catch (error) {
+      if (!(error instanceof MoverError) || error.code !== 'OBJECT_NOT_FOUND') throw error
+      await this.#store.refresh(options)
     }
-  }
-
-  async #publishSegments(
-    segments: readonly SegmentFile[],
-    options?: AbortOptions,
-  ): Promise<string[]> {
-    const { backend, root } = this.#store
-    for (const { id, tempPath, bytes } of segments) {
-      try {
-        await backend.publish([{ tempPath, name: segmentName(id) }], options)
-        this.#bytes += bytes
-      } catch (error) {
-        // Another session merged the same segments: a segment's name is its bytes' digest.
-        if (!(error instanceof MoverError) || error.code !== 'OBJECT_EXISTS') throw error
-      }
-    }
-    return segments.map(({ id }) => join(root, segmentName(id)))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

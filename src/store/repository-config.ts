@@ -102,7 +102,7 @@ function configOf(value: unknown): RepositoryConfig {
   if (record['format'] !== FORMAT || record['encryption'] !== 'none' || unknown.length > 0) {
     throw new MoverError(
       'REPOSITORY_UNSUPPORTED',
-      `the repository was made by a newer mover (format ${String(record['format'])}, features ${needed.join(', ') || 'none'})`,
+      `the repository was made by a newer mover (format ${String(record['format'])}, features ${needed.join(', ') || 'none'}, encryption ${String(record['encryption'])})`,
       { stage: 'open', remedy: 'use a mover that is as new as the one that made it' },
     )
   }

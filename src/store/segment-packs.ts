@@ -2,7 +2,7 @@ import type { Backend } from '../backend/backend.js'
 import type { AbortOptions } from '../core/abort.js'
 import { DIGEST_BYTES, digestHex } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
-import { SEGMENT_BYTES_MAX } from '../core/limits.js'
+import { SEGMENT_BYTES_READ_MAX } from '../core/limits.js'
 
 const HEADER_BYTES = 4096
 const PACK_COUNT_AT = 56
@@ -19,7 +19,7 @@ export async function packsOfSegment(
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength)
   const length = view.getBigUint64(PACK_COUNT_AT, true) * BigInt(PACK_ROW_BYTES)
   const offset = view.getBigUint64(PACKS_AT, true)
-  if (offset + length > BigInt(SEGMENT_BYTES_MAX)) {
+  if (offset + length > BigInt(SEGMENT_BYTES_READ_MAX)) {
     throw new MoverError('SEGMENT_CORRUPT', `${name} names more packs than it can hold`)
   }
   const rows = await backend.getRange(name, Number(offset), Number(length), options)

@@ -54,7 +54,7 @@ export async function whereWeAre(): Promise<Here> {
 /**
  * Whether the lock of a session's file tells if it lives. It does within one kernel, and after a
  * reboot. A session elsewhere may hold a lock that we cannot see, so its deadline must be over.
- * A host name alone proves nothing (B6): another machine may have the same.
+ * A host name alone proves nothing: another machine may have the same.
  */
 export function isJudgedByLock(record: SessionRecord, here: Here, nowMs: number): boolean {
   const isThisKernel =

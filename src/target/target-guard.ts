@@ -231,11 +231,14 @@ async function textOf(file: string): Promise<string | null> {
   return readFile(file, 'utf8').then(text => text.replace(/\n$/, ''), onMissing(null))
 }
 
+/** Also what a device's own files answer while it goes away. */
+const NOT_THERE: readonly unknown[] = ['ENOENT', 'ENOTDIR', 'EINVAL', 'ENODEV', 'ENXIO']
+
 /** Only a clear "it is not there" is a no; any other failure to look means that it may not be written. */
 function onMissing<T>(value: T): (error: unknown) => T {
   return error => {
     const code = error instanceof Error && 'code' in error ? error.code : null
-    if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'EINVAL') return value
+    if (NOT_THERE.includes(code)) return value
     throw new MoverError('TARGET_UNUSABLE', `cannot look at the target: ${String(error)}`, {
       stage: 'open',
       cause: error,

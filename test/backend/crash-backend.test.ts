@@ -8,6 +8,7 @@ import type { CrashDisk, Unsynced } from '../support/crash-backend.js'
 import { gather } from '../support/gather.js'
 
 const MANIFEST = `manifests/${'aa'.repeat(32)}/${'bb'.repeat(16)}`
+const SEGMENT = `index/${'1d'.repeat(32)}`
 const SESSION = '5e'.repeat(16)
 const PACKS = ['00', '01', 'f0'].map(byte => `packs/${byte}/${byte}/${byte.repeat(32)}`)
 
@@ -104,3 +105,18 @@ function without(disk: CrashDisk, sync: 'sync' | 'datasync'): Disk {
     lstat: path => disk.lstat(path),
   }
 }
+
+t.test(
+  'what another session published and did not sync outlasts a power cut once settled',
+  async t => {
+    for (const isSettled of [true, false]) {
+      const { backend, disk } = await createCrashBackend()
+      const tempPath = `${backend.tempPrefix(SESSION)}segment`
+      await writeSynced(disk, tempPath, Buffer.from('segment'))
+      await disk.link(tempPath, `${CRASH_ROOT}/${SEGMENT}`)
+      if (isSettled) await backend.settle('index/')
+      const after = await LocalBackend.open(CRASH_ROOT, disk.afterCrash('forgotten'))
+      t.equal(await after.has(SEGMENT), isSettled)
+    }
+  },
+)

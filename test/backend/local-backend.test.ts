@@ -10,6 +10,7 @@ import { gather } from '../support/gather.js'
 
 const CONFIG = 'config/1'
 const PACK = `packs/ab/cd/abcd${'00'.repeat(30)}`
+const SEGMENT = `index/${'1d'.repeat(32)}`
 const SESSION = '5e'.repeat(16)
 
 const create = (t: Test) => LocalBackend.create(join(t.testdir(), 'repository'))
@@ -69,7 +70,7 @@ t.test('opens a repository, and says clearly where there is none', async t => {
   await t.rejects(LocalBackend.open(join(dir, 'good'), failing), { code: 'BACKEND_FAILED' })
 })
 
-t.test('a write that fails anywhere leaves no object and no temporary file (B13, B15)', async t => {
+t.test('a write that fails anywhere leaves no object and no temporary file', async t => {
   const rows: (Failure & { becomes: string })[] = [
     { call: 'open', code: 'ENOSPC', becomes: 'BACKEND_FULL' },
     { call: 'open', code: 'EROFS', becomes: 'BACKEND_FAILED' },
@@ -136,7 +137,7 @@ t.test('takes only a clear "no" for a no', async t => {
   }
 })
 
-t.test('an empty or cut object is an error that says so (B13)', async t => {
+t.test('an empty or cut object is an error that says so', async t => {
   const backend = await create(t)
   await writeFile(join(backend.localRoot, CONFIG), '')
   await t.rejects(backend.get(CONFIG, { maxBytes: 9 }), {
@@ -163,7 +164,7 @@ t.test('lists no stranger, and does not call a lost folder empty', async t => {
   await t.rejects(gather(backend.list(`manifests/${'aa'.repeat(32)}/`)), gone)
 })
 
-t.test('follows no planted link, and waits for no planted pipe (B50)', async t => {
+t.test('follows no planted link, and waits for no planted pipe', async t => {
   const backend = await create(t)
   const outside = join(t.testdirName, 'secret')
   await writeFile(outside, 'secret')
@@ -185,4 +186,16 @@ t.test('needs no right to read above a directory that is there already', async t
   await chmod(join(dir, 'above'), 0o300)
   await LocalBackend.create(join(dir, 'above/root'))
   await chmod(join(dir, 'above'), 0o700)
+})
+
+/** A segment can be seen, and built on, as soon as it is linked: taking it away again hurts others. */
+t.test('a segment whose name could not be synced stays, and others can settle it', async t => {
+  const { localRoot } = await create(t)
+  const failing = failingDisk({ call: 'sync', code: 'EIO' })
+  const backend = await LocalBackend.open(localRoot, failing)
+  await t.rejects(backend.put(SEGMENT, Buffer.from('x')), { code: 'BACKEND_FAILED' })
+  await t.rejects(backend.settle('index/'), { code: 'BACKEND_FAILED', message: /durable/ })
+  const other = await LocalBackend.open(localRoot)
+  t.equal(await other.has(SEGMENT), true)
+  await other.settle('index/')
 })

@@ -28,7 +28,7 @@ t.test('the names that are made are names', async t => {
   }
 })
 
-t.test('nothing else is one (B50)', async t => {
+t.test('nothing else is one', async t => {
   const rows = [
     '',
     '.',

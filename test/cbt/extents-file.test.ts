@@ -9,7 +9,7 @@ t.test('what is neither lines nor an array is refused', async t => {
     await t.rejects(saidByText(text), { code: 'CHANGES_MALFORMED' }, JSON.stringify(text))
 })
 
-t.test('[] means that nothing changed, and nothing is not [] (B29)', async t => {
+t.test('[] means that nothing changed, and nothing is not []', async t => {
   for (const text of ['[]', ' [\n]\n']) {
     t.strictSame(await saidByText(text), ['clean 0+1000'])
     t.strictSame(await saidByText(text, { isPinned: false }), ['clean 0+1000'])

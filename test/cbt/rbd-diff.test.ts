@@ -3,7 +3,7 @@ import { rbdText, saidByText } from '../support/extents-text.js'
 
 const MiB = 1024 * 1024
 
-t.test('rbd says what exists in a string; a hole has changed like data (B28)', async t => {
+t.test('rbd says what exists in a string; a hole has changed like data', async t => {
   const rows = [
     {
       text: rbdText([0, 400, 'true'], [600, 200, 'false']),

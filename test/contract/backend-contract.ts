@@ -125,6 +125,16 @@ export function backendContract(name: string, open: (t: Test) => Promise<OpenedB
       }
     })
 
+    t.test('settles what was published, whatever it is', async t => {
+      const { backend } = await open(t)
+      await backend.settle('index/')
+      await backend.put(SEGMENT, Buffer.from('mine'))
+      await backend.settle('index/')
+      t.equal(await backend.has(SEGMENT), true)
+      const signal = AbortSignal.abort(new Error('enough'))
+      await t.rejects(backend.settle('index/', { signal }), { code: 'CANCELLED' })
+    })
+
     t.test('removes an object, or finds it gone', async t => {
       const { backend } = await open(t)
       await backend.put(SEGMENT, Buffer.from('replaced'))
@@ -143,7 +153,7 @@ export function backendContract(name: string, open: (t: Test) => Promise<OpenedB
       await t.rejects(backend.getRange(PACK, 9, 1), { code: 'BACKEND_FAILED', message: /ends at/ })
     })
 
-    t.test('takes no name that is a path (B50)', async t => {
+    t.test('takes no name that is a path', async t => {
       const { backend } = await open(t)
       const hostile = [
         '../x',

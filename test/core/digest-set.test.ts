@@ -10,7 +10,7 @@ t.test(
     const set = new DigestSet()
     const scratch = new Uint8Array(32)
     for (const digest of digests) {
-      // Scribbled over afterwards: the set must hold copies (B19).
+      // Scribbled over afterwards: the set must hold copies.
       scratch.set(digest)
       if (!set.add(scratch)) t.fail('a new digest is new')
       scratch.fill(0xee)

@@ -36,7 +36,7 @@ t.test('an error keeps what it was given and says nothing it does not know', asy
   t.ok(bare instanceof Error)
 })
 
-t.test('every kind has its codes, and a repository error is no source error (B22)', async t => {
+t.test('every kind has its codes, and a repository error is no source error', async t => {
   const rows: [MoverErrorCode, string][] = [
     ['ARGUMENT_INVALID', 'usage'],
     ['CHANGES_MALFORMED', 'refused'],

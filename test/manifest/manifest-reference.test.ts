@@ -67,7 +67,7 @@ t.test('a reference names one manifest, or says what to do', async t => {
   }
 })
 
-t.test('the order is that of the sequence; times and ids only break ties (B21)', async t => {
+t.test('the order is that of the sequence; times and ids only break ties', async t => {
   const sorted = [
     manifestLike({ id: id('b'), sequence: 1, createdMs: 900 }),
     manifestLike({ id: id('c'), sequence: 2, createdMs: 1 }),

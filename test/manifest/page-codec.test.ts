@@ -15,7 +15,7 @@ t.test('a page is written as FORMAT.md says', async t => {
   t.strictSame(contentsOf(page.rows), [0, 7, 0, 0, 9, 0])
 })
 
-t.test('a page has the digest of no chunk, whatever its bytes (B45)', async t => {
+t.test('a page has the digest of no chunk, whatever its bytes', async t => {
   const bytes = encodePage(GOLDEN)
   t.notSame(pageDigest(bytes), hashBytes(bytes))
 })

@@ -137,7 +137,7 @@ t.test(
   },
 )
 
-t.test('rows may be used again as soon as they were taken (B19)', async t => {
+t.test('rows may be used again as soon as they were taken', async t => {
   const geometry = geometryOf(300)
   const store = new MemoryPages()
   const contents = Array.from({ length: 300 }, (_, slot) => slot)

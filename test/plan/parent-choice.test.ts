@@ -147,7 +147,7 @@ const rows: Row[] = [
     chosen: [older, 'incremental', 'incremental', null, true],
   },
 
-  // Maps that are not believed (B26): trackers lie about grown tails and about shrink-then-grow.
+  // Maps that are not believed: trackers lie about grown tails and about shrink-then-grow.
   {
     name: 'resized',
     given: { changes: since('ck-3'), geometry: resized },
@@ -211,7 +211,7 @@ t.test('a map that nothing pins is refused: another run may commit in between', 
   })
 })
 
-t.test('a parent of somewhere else, or a degraded one, is refused (B36)', async t => {
+t.test('a parent of somewhere else, or a degraded one, is refused', async t => {
   const rows: [Partial<Record<keyof Manifest, unknown>>, RegExp][] = [
     [{ volume: 'vm-1/sdb' }, /is of volume 'vm-1\/sdb'/],
     [{ repositoryId: '99'.repeat(16) }, /another repository/],

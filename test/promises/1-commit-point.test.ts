@@ -19,7 +19,7 @@ import {
   verified,
 } from '../support/repository.js'
 import { runMoverJson } from '../support/run-mover.js'
-import { readTrace, straceOf } from '../support/strace.js'
+import { descriptorPath, readTrace, straceOf } from '../support/strace.js'
 import { bitmapOfWrites, changeVolume, makeVolume, MiB } from '../support/volumes.js'
 
 t.test('packs, the index, the manifest, the word: each durable before the next', async t => {
@@ -70,6 +70,36 @@ t.test('packs, the index, the manifest, the word: each durable before the next',
       t.strictSame(renamed, [], 'nothing is ever written over')
     })
   }
+})
+
+/** It synced only its manifest: a power cut could take the segment that it had found all chunks in. */
+t.test('what a segment of another session finds lasts before a manifest names it', async t => {
+  const dir = realpathSync(t.testdir({}))
+  const [source, path, trace] = [join(dir, 'volume'), join(dir, 'repo'), join(dir, 'trace')]
+  const repository = await makeRepository(t, path, { packBytes: MiB })
+  await makeVolume(source, { bytes: 4 * MiB, seed: 5 })
+  await backedUp({ source, repository, volume: 'v' })
+
+  const under = straceOf(trace, DURABILITY_CALLS)
+  const words = ['backup', source, '--volume', 'another']
+  t.equal((await runMoverJson(words, { repository: path, under })).code, 0)
+  const calls = (await readTrace(trace)).filter(({ answer }) => answer === 0)
+  const linked = calls.filter(({ name, args }) => /^link/.test(name) && args.includes(path))
+  const [manifest] = linked.filter(({ args }) => args.includes(`${path}/manifests/`))
+  if (manifest === undefined) throw new Error('no manifest was linked')
+  const kinds = linked.map(({ args }) => /repo\/(index|packs|manifests)\//.exec(args)?.[1])
+  t.strictSame(
+    kinds.filter(kind => kind !== undefined),
+    ['manifests'],
+    'it stored nothing',
+  )
+  const settled = calls.filter(
+    call => /sync$/.test(call.name) && descriptorPath(call) === `${path}/index`,
+  )
+  t.ok(
+    settled.some(({ ended }) => ended < manifest.began),
+    'the folder of the index is synced first',
+  )
 })
 
 t.test('a job that is cancelled has happened, or it has not', async t => {

@@ -1,6 +1,6 @@
 /**
  * Promise 6: an error is never data. Reads, writes and look-ups fail, below Node and Rust: nothing of
- * it becomes zeroes, a "no" or a committed backup, and the exit code says whose fault it was (B22).
+ * it becomes zeroes, a "no" or a committed backup, and the exit code says whose fault it was.
  */
 import {
   existsSync,

@@ -48,7 +48,7 @@ t.test('a bitmap that does not fit to the byte is refused', async t => {
   }
 })
 
-t.test('of a resized volume nothing is believed, grown or shrunk (B26)', async t => {
+t.test('of a resized volume nothing is believed, grown or shrunk', async t => {
   const rows = [
     { name: 'fits the parent only', bytes: 1, volumeBytes: 8192, parentVolumeBytes: 4096 },
     { name: 'fits the volume only', bytes: 2, volumeBytes: 8192, parentVolumeBytes: 4096 },

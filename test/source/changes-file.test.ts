@@ -124,7 +124,7 @@ t.test('a spec that means nothing', async t => {
   }
 })
 
-t.test('a file that cannot be had is an error, and never "nothing changed" (B29)', async t => {
+t.test('a file that cannot be had is an error, and never "nothing changed"', async t => {
   const dir = t.testdir({ folder: {}, secret: '[]' })
   execFileSync('mkfifo', [join(dir, 'pipe')])
   chmodSync(join(dir, 'secret'), 0)

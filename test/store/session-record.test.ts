@@ -6,6 +6,7 @@ import {
   whereWeAre,
 } from '../../src/store/session-record.js'
 import type { SessionRecord } from '../../src/store/session-record.js'
+import { matchGolden } from '../support/golden.js'
 
 const RECORD: SessionRecord = {
   host: 'h',
@@ -17,6 +18,10 @@ const RECORD: SessionRecord = {
   pruneEpoch: 0,
   parent: 'ab'.repeat(32),
 }
+
+t.test('a session file is written as FORMAT.md says', async t => {
+  await matchGolden(t, 'session', encodeSession(RECORD))
+})
 
 t.test('a session file comes back, and is refused with any field that means nothing', async t => {
   t.strictSame(decodeSession(encodeSession(RECORD)), RECORD)

@@ -111,7 +111,7 @@ t.test('a session that nobody holds is judged by where and when it began', async
       isSwept: true,
     },
     {
-      name: 'of another host with the same name, since we booted (B6)',
+      name: 'of another host with the same name, since we booted',
       record: { bootId: 'another', startedMs: now },
       isSwept: false,
     },

@@ -3,9 +3,12 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import type { Test } from 'tap'
+import type { Disk } from '../../src/backend/disk.js'
+import { LocalBackend } from '../../src/backend/local-backend.js'
 import { backup, type BackupOptions, type BackupResult } from '../../src/backup.js'
 import { initRepository, openRepository, type Repository } from '../../src/repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from '../../src/restore.js'
+import { ChunkStore } from '../../src/store/chunk-store.js'
 import type { RepositoryDefaults } from '../../src/store/repository-config.js'
 import { verify, type VerifyOptions, type VerifyResult } from '../../src/verify.js'
 
@@ -73,4 +76,23 @@ function filesBelow(folder: string): string[] {
     .filter(entry => entry.isFile())
     .map(entry => relative(folder, join(entry.parentPath, entry.name)))
     .sort()
+}
+
+/** What a test puts in the place of a repository's own parts. */
+export interface Parts {
+  readonly disk?: Disk
+  readonly segmentBytesMax?: number
+}
+
+/** A further opening of a repository, on another disk, or that makes short segments. */
+export async function reopenWith(
+  t: Test,
+  path: string,
+  { disk, segmentBytesMax }: Parts,
+): Promise<Repository> {
+  const repository = await reopen(t, path)
+  const backend = await LocalBackend.open(path, disk)
+  const store = new ChunkStore(backend, repository.id, segmentBytesMax)
+  t.teardown(() => store[Symbol.asyncDispose]())
+  return { ...repository, backend, store }
 }

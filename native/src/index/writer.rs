@@ -99,14 +99,19 @@ impl<'a> SegmentWriter<'a> {
 
     /// Completes the last segment. It alone names those that are replaced: once it is published, so are all
     /// the others. With nothing to write and nothing to replace there is none.
+    ///
+    /// A segment that is not the last depends on its rows alone, so that it may come out as one that was there
+    /// before: that one stays, and is not named.
     pub fn finish(mut self) -> Result<Vec<Written>> {
         let draft = match self.draft.take() {
             None if self.output.replaces.is_empty() => return Ok(self.written),
             None => Draft::begin(self.output)?,
             Some(draft) => draft,
         };
-        self.written
-            .push(draft.finish(self.output, self.output.replaces)?);
+        let is_made_again = |id: &Digest| self.written.iter().any(|segment| segment.id == *id);
+        let replaces = self.output.replaces.iter().copied();
+        let replaces: Vec<Digest> = replaces.filter(|id| !is_made_again(id)).collect();
+        self.written.push(draft.finish(self.output, &replaces)?);
         Ok(self.written)
     }
 }

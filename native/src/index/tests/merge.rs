@@ -82,3 +82,41 @@ fn a_failed_write_leaves_no_file_behind() {
     let error = write_segments(&packs(0..10), &output("/nowhere/x", &[])).unwrap_err();
     assert_eq!(error.code(), "OBJECT_NOT_FOUND");
 }
+
+/// Segments that lie apart and do not fit into one come out of a merge as they went in.
+#[test]
+fn a_merge_does_not_call_replaced_what_it_makes_again() {
+    let folder = Folder::new();
+    let sorted_chunks = |range: std::ops::Range<u8>| {
+        let digest = |number: u8| {
+            let mut digest = digest_of(number.into());
+            digest[0] = number;
+            digest
+        };
+        let entries = range.map(|number| entry(digest(number), EntryKind::Chunk, 192));
+        vec![pack(1, entries.collect())]
+    };
+    let all = [sorted_chunks(0..85), sorted_chunks(85..170)];
+    let index = ChunkIndex::new(REPOSITORY_ID);
+    for packs in &all {
+        let files = write_segments(packs, &output(&folder.prefix(), &[])).unwrap();
+        index.add_segments(&publish(folder.path(), &files)).unwrap();
+    }
+    let ids: Vec<Digest> = index.segments().iter().map(|info| info.id).collect();
+    let files = index.merge(&ids, &folder.prefix(), 8_600).unwrap();
+    assert_eq!(files[0].id, ids[0]);
+    let merged = index_of(&publish(folder.path(), &files));
+    assert_eq!(merged.segments().last().unwrap().replaces, [ids[1]]);
+    assert_answers(&merged, &oracle(&all.concat()));
+}
+
+#[test]
+fn a_merge_of_what_another_has_merged_already_makes_nothing() {
+    let folder = Folder::new();
+    let files = write_segments(&packs(0..10), &output(&folder.prefix(), &[])).unwrap();
+    let index = index_of(&publish(folder.path(), &files));
+    let ids = [files[0].id, [1; 32]];
+    let merged = index.merge(&ids, &folder.prefix(), SEGMENT_BYTES_MAX);
+    assert_eq!(merged.unwrap(), []);
+    assert_eq!(folder.file_count(), 1);
+}
