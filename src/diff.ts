@@ -1,10 +1,10 @@
 import type { AbortOptions } from './core/abort.js'
-import { slotCount, slotExtent, slotRunBytes } from './core/chunk.js'
+import { slotExtent, slotRunBytes } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import type { Extent } from './core/extent.js'
 import type { Manifest } from './core/manifest.js'
 import { openTree } from './manifest-tree.js'
-import { treeDiff } from './manifest/tree-diff.js'
+import { slotsDifferingFrom } from './manifest/tree-diff.js'
 import type { Repository } from './repository.js'
 
 export interface DiffOptions extends AbortOptions {
@@ -28,7 +28,7 @@ export async function* diff({ repository, from, to, signal }: DiffOptions): Asyn
 }
 
 /** As `diff`, of manifests that the caller holds. Throws ARGUMENT_INVALID where their chunks differ in size. */
-export async function* differingExtents(
+async function* differingExtents(
   { store }: Repository,
   before: Manifest,
   after: Manifest,
@@ -39,19 +39,7 @@ export async function* differingExtents(
       'the two manifests are cut into chunks of different size',
     )
   }
-  const slots = slotCount(after)
-  let last: Extent | null = null
-  for await (const run of treeDiff(openTree(store, after), openTree(store, before))) {
-    const count = Math.min(run.first + run.count, slots) - run.first
-    if (count <= 0) continue
-    const { offset } = slotExtent(after, run.first)
-    const length = slotRunBytes(after, { first: run.first, count })
-    if (last !== null && last.offset + last.length === offset) {
-      last = { offset: last.offset, length: last.length + length }
-      continue
-    }
-    if (last !== null) yield last
-    last = { offset, length }
+  for await (const run of slotsDifferingFrom(openTree(store, after), openTree(store, before))) {
+    yield { offset: slotExtent(after, run.first).offset, length: slotRunBytes(after, run) }
   }
-  if (last !== null) yield last
 }

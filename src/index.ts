@@ -31,10 +31,10 @@ export {
   extentChanges,
   type ChangeAnswer,
   type ChangeSource,
-  type Health,
 } from './source/change-source.js'
 export { changesFromFile } from './source/changes-file.js'
 export { openSource } from './source/open-source.js'
 export type { Source } from './source/source.js'
 export type { ForceReason } from './target/target-guard.js'
 export { verify, type VerifyOptions, type VerifyResult } from './verify.js'
+export type { Health } from './cbt/health.js'

@@ -4,7 +4,7 @@ import type { StatedExtent } from './core/extent.js'
 import { SlotSet } from './core/slot-set.js'
 import { openTree } from './manifest-tree.js'
 import { partsByState } from './manifest/compare-rows.js'
-import { treeDiff } from './manifest/tree-diff.js'
+import { slotsDifferingFrom } from './manifest/tree-diff.js'
 import type { Repository } from './repository.js'
 
 /** An extent of a manifest: data or zero, and whether it differs from the parent. */
@@ -32,10 +32,8 @@ export async function* mapManifest(options: MapManifestOptions): AsyncGenerator<
   const parent = parents.find(({ id }) => id === manifest.parent)
   const changed = new SlotSet(slotCount(manifest))
   if (parent !== undefined && parent.chunkBytes === manifest.chunkBytes) {
-    for await (const run of treeDiff(tree, openTree(repository.store, parent))) {
-      const count = Math.min(run.first + run.count, changed.slotCount) - run.first
-      if (count > 0) changed.addRun({ first: run.first, count })
-    }
+    const before = openTree(repository.store, parent)
+    for await (const run of slotsDifferingFrom(tree, before)) changed.addRun(run)
   }
   for await (const rows of tree.slots()) {
     for (const { first, count, isZero } of partsByState(rows)) {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { objectId } from './backend/object-name.js'
 import type { AbortOptions } from './core/abort.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Damage } from './core/progress.js'
@@ -87,7 +88,7 @@ async function idsOf(
 ): Promise<NamedObject[]> {
   const objects: NamedObject[] = []
   for await (const { name } of backend.list(prefix, options)) {
-    objects.push({ id: name.slice(name.lastIndexOf('/') + 1), name })
+    objects.push({ id: objectId(name), name })
   }
   return objects
 }

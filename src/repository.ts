@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Backend } from './backend/backend.js'
 import { LocalBackend } from './backend/local-backend.js'
+import { configName } from './backend/object-name.js'
 import type { AbortOptions } from './core/abort.js'
 import type { Manifest } from './core/manifest.js'
 import {
@@ -60,7 +61,7 @@ export async function initRepository(
 ): Promise<RepositoryInfo> {
   const config = newConfig(randomBytes(16).toString('hex'), options)
   const backend = await LocalBackend.create(path)
-  await backend.put('config/1', configBytes(config))
+  await backend.put(configName(1), configBytes(config))
   return { id: config.id, path, ...config.defaults }
 }
 

@@ -12,7 +12,7 @@ import { randomFraction } from './core/random-fraction.js'
 import { SlotSet } from './core/slot-set.js'
 import { openTree } from './manifest-tree.js'
 import { differingRuns, rowsAgree } from './manifest/compare-rows.js'
-import { treeDiff } from './manifest/tree-diff.js'
+import { slotsDifferingFrom } from './manifest/tree-diff.js'
 import { rowsOf } from './native/slot-rows.js'
 import type { SlotRows } from './native/slot-rows.js'
 import type { EncodedRun } from './pipeline/encode-pipeline.js'
@@ -43,10 +43,8 @@ export async function slotsSince(
   const geometry: Geometry = manifest
   const slots = new SlotSet(slotCount(geometry))
   const wanted = openTree(repository.store, manifest)
-  for await (const run of treeDiff(wanted, openTree(repository.store, onto))) {
-    const count = Math.min(run.first + run.count, slots.slotCount) - run.first
-    if (count > 0) slots.addRun({ first: run.first, count })
-  }
+  const state = openTree(repository.store, onto)
+  for await (const run of slotsDifferingFrom(wanted, state)) slots.addRun(run)
   const sample = auditSample({ excluded: slots, policy: 'default', random: randomFraction })
   if (sample.length === 0) return { slots, comparedBytes: 0 }
   const expected = await wanted.lookup(sample)

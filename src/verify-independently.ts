@@ -1,3 +1,4 @@
+import { objectId } from './backend/object-name.js'
 import { throwIfAborted } from './core/abort.js'
 import { slotExtent, slotRunBytes } from './core/chunk.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
@@ -58,7 +59,7 @@ async function checkPack(
   good: GoodEntries,
   { repository, report, signal }: VerifyContext,
 ): Promise<{ readonly chunks: number; readonly plainBytes: number }> {
-  const id = name.slice(name.lastIndexOf('/') + 1)
+  const id = objectId(name)
   const found = { chunks: 0, plainBytes: 0 }
   const reporting = async (check: () => Promise<void> | void): Promise<void> => {
     try {

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { ListedObject } from './backend/backend.js'
+import { objectId } from './backend/object-name.js'
 import { throwIfAborted } from './core/abort.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
 import { native } from './native/addon.js'
@@ -32,7 +33,7 @@ export async function verifyPacks(
       .catch((error: unknown) => void failures.push(error))
       .finally(() => underWay.delete(check))
     underWay.add(check)
-    listed.add(idOf(name))
+    listed.add(objectId(name))
     totals.packs += 1
     if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
   }
@@ -65,9 +66,12 @@ async function verifyPack(
   { repository, report }: Pick<VerifyContext, 'repository' | 'report'>,
 ): Promise<void> {
   try {
-    await native(addon => addon.checkPack(join(repository.store.root, name), idOf(name)), 'verify')
+    await native(
+      addon => addon.checkPack(join(repository.store.root, name), objectId(name)),
+      'verify',
+    )
   } catch (error) {
-    report.add('pack', idOf(name), damageMessageOrThrow(error))
+    report.add('pack', objectId(name), damageMessageOrThrow(error))
   }
 }
 
@@ -82,8 +86,4 @@ async function findMissing(
       if (!listed.has(id)) report.add('pack', id, 'the index names it, and it is not there')
     }
   }
-}
-
-function idOf(name: string): string {
-  return name.slice(name.lastIndexOf('/') + 1)
 }

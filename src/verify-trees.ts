@@ -5,7 +5,7 @@ import type { Extent } from './core/extent.js'
 import { invariant } from './core/invariant.js'
 import type { Manifest } from './core/manifest.js'
 import { readTreePages } from './manifest-tree.js'
-import { treeDiff } from './manifest/tree-diff.js'
+import { slotsDifferingFrom } from './manifest/tree-diff.js'
 import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
 import { native } from './native/addon.js'
 import { PLANNED_ROW_BYTES, WANTED_ROW_BYTES } from './native/batch.js'
@@ -101,13 +101,10 @@ async function* newRuns(
     return
   }
   try {
-    for await (const { first, count } of treeDiff(
+    yield* slotsDifferingFrom(
       reader,
       countingReader(before, context, () => {}),
-    )) {
-      const end = Math.min(first + count, whole.count)
-      if (end > first) yield { first, count: end - first }
-    }
+    )
   } catch (error) {
     damageMessageOrThrow(error)
     // The difference cannot be told: then all of it is looked at, and the damage found again.
@@ -131,8 +128,8 @@ async function flush(window: SlotWindow, { decoding, pool, bad, context }: Step)
   for (const rows of damaged) {
     for (let at = 0; at < rows.length; at += PLANNED_ROW_BYTES) {
       const row = rows.subarray(at, at + PLANNED_ROW_BYTES)
-      const ordinal = new DataView(row.buffer, row.byteOffset).getUint32(40, true)
-      const pack = native(addon => addon.packName(decoding.job, ordinal))
+      const number = new DataView(row.buffer, row.byteOffset).getUint32(40, true)
+      const pack = native(addon => addon.packName(decoding.job, number))
       bad.set(digestHex(row.subarray(8, 8 + DIGEST_BYTES)), { kind: 'pack', name: pack })
       context.report.add(
         'pack',

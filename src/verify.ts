@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { objectId } from './backend/object-name.js'
 import type { AbortOptions } from './core/abort.js'
 import { withBudgetDefaults, type BudgetOptions, type Budgets } from './core/budgets.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
@@ -31,7 +32,7 @@ export interface VerifyResult {
   /** Packs that were read as a whole: with `packs` or `independent`, else 0. */
   readonly packs: number
   readonly segments: number
-  /** Tree pages that were read; 0 with `packs`. */
+  /** Tree pages that were read, 0 with `packs`; one that several manifests share counts each time it was. */
   readonly pages: number
   /** Stored chunks that were decoded and compared, 0 with `packs`; one that several manifests share counts once. */
   readonly chunks: number
@@ -114,7 +115,7 @@ async function verifySegments(context: VerifyContext): Promise<VerifiedSegments>
   const good: string[] = []
   let listed = 0
   for await (const { name } of backend.list('index/', { signal })) {
-    const id = name.slice('index/'.length)
+    const id = objectId(name)
     listed += 1
     try {
       await native(addon => addon.checkSegment(join(store.root, name), id), 'verify')

@@ -2,18 +2,18 @@
 
 use crate::codec::Codec;
 use crate::digest::{DIGEST_BYTES, Digest};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::fields::{array_at, put, u32_at, u64_at};
 use crate::index::Located;
 
 /// A slot as `ingest` found it: state, digest (zeroes for a zero slot).
-pub const SLOT_RESULT_BYTES: usize = 1 + DIGEST_BYTES;
+pub const SLOT_ROW_BYTES: usize = 1 + DIGEST_BYTES;
 pub const STATE_ZERO: u8 = 0;
 pub const STATE_KNOWN: u8 = 1;
 pub const STATE_STORED: u8 = 2;
 
 /// A slot and the digest of its chunk.
-pub const SLOT_ROW_BYTES: usize = size_of::<u64>() + DIGEST_BYTES;
+pub const WANTED_ROW_BYTES: usize = size_of::<u64>() + DIGEST_BYTES;
 
 const ROW_DIGEST_AT: usize = size_of::<u64>();
 const ROW_PACK_AT: usize = ROW_DIGEST_AT + DIGEST_BYTES;
@@ -22,8 +22,8 @@ const ROW_STORED_AT: usize = ROW_OFFSET_AT + size_of::<u32>();
 const ROW_PLAIN_AT: usize = ROW_STORED_AT + size_of::<u32>();
 const ROW_CODEC_AT: usize = ROW_PLAIN_AT + size_of::<u32>();
 /// A slot, its digest and where the chunk is stored; padded.
-pub const EXTRACT_ROW_BYTES: usize = 80;
-const _: () = assert!(ROW_CODEC_AT < EXTRACT_ROW_BYTES && EXTRACT_ROW_BYTES.is_multiple_of(8));
+pub const PLANNED_ROW_BYTES: usize = 80;
+const _: () = assert!(ROW_CODEC_AT < PLANNED_ROW_BYTES && PLANNED_ROW_BYTES.is_multiple_of(8));
 
 const LOCATED_CODEC_AT: usize = 1;
 const LOCATED_OFFSET_AT: usize = 4;
@@ -32,8 +32,8 @@ const LOCATED_PLAIN_AT: usize = 12;
 const LOCATED_PACK_BYTES_AT: usize = 16;
 const LOCATED_PACK_ID_AT: usize = 24;
 /// Whether a digest was found, and where.
-pub const LOCATED_BYTES: usize = LOCATED_PACK_ID_AT + DIGEST_BYTES;
-const _: () = assert!(LOCATED_BYTES == 56);
+pub const LOCATED_ROW_BYTES: usize = LOCATED_PACK_ID_AT + DIGEST_BYTES;
+const _: () = assert!(LOCATED_ROW_BYTES == 56);
 
 /// Appends the result of one slot.
 pub fn push_slot(results: &mut Vec<u8>, state: u8, digest: Option<&Digest>) {
@@ -43,12 +43,12 @@ pub fn push_slot(results: &mut Vec<u8>, state: u8, digest: Option<&Digest>) {
 
 /// A slot whose chunk is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SlotRow {
+pub struct WantedRow {
     pub slot: u64,
     pub digest: Digest,
 }
 
-impl SlotRow {
+impl WantedRow {
     pub fn append_to(&self, rows: &mut Vec<u8>) {
         rows.extend_from_slice(&self.slot.to_le_bytes());
         rows.extend_from_slice(&self.digest);
@@ -64,7 +64,7 @@ impl SlotRow {
 
 /// A slot and the entry that it is to be taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExtractRow {
+pub struct PlannedRow {
     pub slot: u64,
     pub digest: Digest,
     /// Number of the pack in the job that planned this.
@@ -75,10 +75,10 @@ pub struct ExtractRow {
     pub codec: Codec,
 }
 
-impl ExtractRow {
+impl PlannedRow {
     pub fn append_to(&self, rows: &mut Vec<u8>) {
         let at = rows.len();
-        rows.resize(at + EXTRACT_ROW_BYTES, 0);
+        rows.resize(at + PLANNED_ROW_BYTES, 0);
         let row = &mut rows[at..];
         put(row, 0, &self.slot.to_le_bytes());
         put(row, ROW_DIGEST_AT, &self.digest);
@@ -91,7 +91,7 @@ impl ExtractRow {
 
     fn from_bytes(row: &[u8]) -> Result<Self> {
         let codec = Codec::from_byte(row[ROW_CODEC_AT])
-            .ok_or_else(|| MoveError::argument("a row of no codec"))?;
+            .ok_or_else(|| NativeError::argument("a row of no codec"))?;
         Ok(Self {
             slot: u64_at(row, 0),
             digest: array_at(row, ROW_DIGEST_AT),
@@ -105,16 +105,16 @@ impl ExtractRow {
 }
 
 /// ARGUMENT_INVALID unless the bytes are whole rows.
-pub fn slot_rows(bytes: &[u8]) -> Result<Vec<SlotRow>> {
-    Ok(rows_of(bytes, SLOT_ROW_BYTES)?
-        .map(SlotRow::from_bytes)
+pub fn slot_rows(bytes: &[u8]) -> Result<Vec<WantedRow>> {
+    Ok(rows_of(bytes, WANTED_ROW_BYTES)?
+        .map(WantedRow::from_bytes)
         .collect())
 }
 
 /// ARGUMENT_INVALID unless the bytes are whole rows of known codecs.
-pub fn extract_rows(bytes: &[u8]) -> Result<Vec<ExtractRow>> {
-    rows_of(bytes, EXTRACT_ROW_BYTES)?
-        .map(ExtractRow::from_bytes)
+pub fn extract_rows(bytes: &[u8]) -> Result<Vec<PlannedRow>> {
+    rows_of(bytes, PLANNED_ROW_BYTES)?
+        .map(PlannedRow::from_bytes)
         .collect()
 }
 
@@ -128,7 +128,7 @@ pub fn digests(bytes: &[u8]) -> Result<Vec<Digest>> {
 /// Appends where a digest was found, or zeroes.
 pub fn push_located(rows: &mut Vec<u8>, located: Option<&Located>) {
     let at = rows.len();
-    rows.resize(at + LOCATED_BYTES, 0);
+    rows.resize(at + LOCATED_ROW_BYTES, 0);
     let row = &mut rows[at..];
     if let Some(Located {
         pack_id,
@@ -151,7 +151,7 @@ fn rows_of(bytes: &[u8], row_bytes: usize) -> Result<std::slice::ChunksExact<'_,
     if bytes.len().is_multiple_of(row_bytes) {
         return Ok(bytes.chunks_exact(row_bytes));
     }
-    Err(MoveError::argument(format!(
+    Err(NativeError::argument(format!(
         "{} bytes are not whole rows of {row_bytes}",
         bytes.len()
     )))
@@ -160,15 +160,15 @@ fn rows_of(bytes: &[u8], row_bytes: usize) -> Result<std::slice::ChunksExact<'_,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pack::{Entry, EntryKind};
+    use crate::pack::{Entry, EntryType};
 
     #[test]
     fn rows_come_back_as_they_went() {
-        let slot = SlotRow {
+        let slot = WantedRow {
             slot: 1 << 40,
             digest: [7; 32],
         };
-        let extract = ExtractRow {
+        let extract = PlannedRow {
             slot: 3,
             digest: [9; 32],
             pack: 1,
@@ -195,7 +195,7 @@ mod tests {
                 "ARGUMENT_INVALID"
             );
         }
-        let mut row = vec![0; EXTRACT_ROW_BYTES];
+        let mut row = vec![0; PLANNED_ROW_BYTES];
         assert!(extract_rows(&row).is_ok());
         row[ROW_CODEC_AT] = 9;
         assert_eq!(extract_rows(&row).unwrap_err().code(), "ARGUMENT_INVALID");
@@ -206,7 +206,7 @@ mod tests {
     fn a_place_is_told_in_56_bytes() {
         let entry = Entry {
             digest: [1; 32],
-            kind: EntryKind::Chunk,
+            kind: EntryType::Chunk,
             codec: Codec::Lz4,
             offset: 0x0102_0304,
             stored: 5,

@@ -103,7 +103,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::waiting::Cancel;
+    use crate::cancel::Cancel;
 
     #[test]
     fn buffers_come_back_empty_and_are_never_more_than_the_bound() {

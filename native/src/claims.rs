@@ -7,11 +7,11 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 
 use crate::digest::Digest;
-use crate::pack::EntryKind;
+use crate::pack::EntryType;
 use crate::waiting::lock;
 
 /// A name in the repository: pages and chunks never stand for each other.
-pub type Name = (EntryKind, Digest);
+pub type Name = (EntryType, Digest);
 
 const SHARDS: usize = 64;
 
@@ -77,7 +77,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for number in 0..500_u32 {
-                        let name = (EntryKind::Chunk, digest::of_chunk(&number.to_le_bytes()));
+                        let name = (EntryType::Chunk, digest::of_chunk(&number.to_le_bytes()));
                         won.fetch_add(usize::from(claims.claim(name)), Ordering::Relaxed);
                     }
                 });
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn a_page_and_a_chunk_of_one_digest_are_two_names() {
         let claims = Claims::new();
-        let (chunk, page) = ((EntryKind::Chunk, [7; 32]), (EntryKind::Page, [7; 32]));
+        let (chunk, page) = ((EntryType::Chunk, [7; 32]), (EntryType::Page, [7; 32]));
         assert!(claims.claim(chunk) && claims.claim(page));
         claims.forget([&chunk]);
         assert!(!claims.holds(&chunk) && claims.holds(&page));

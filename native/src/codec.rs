@@ -8,7 +8,7 @@ use lz4::block::{compress_to_buffer, decompress_to_buffer};
 use zstd_safe::zstd_sys::ZSTD_ErrorCode;
 use zstd_safe::{CCtx, DCtx};
 
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 
 pub const ZSTD_LEVEL_MIN: i32 = 1;
 pub const ZSTD_LEVEL_MAX: i32 = 19;
@@ -83,7 +83,7 @@ impl Encoder {
         self.decoded.resize(plain.len(), 0);
         self.decoder.decode(codec, stored, &mut self.decoded)?;
         if self.decoded != plain {
-            return Err(MoveError::codec(format!(
+            return Err(NativeError::codec(format!(
                 "{codec:?} made bytes that decode to others"
             )));
         }
@@ -94,9 +94,9 @@ impl Encoder {
 impl Compressor {
     fn zstd(level: i32) -> Result<Self> {
         if !(ZSTD_LEVEL_MIN..=ZSTD_LEVEL_MAX).contains(&level) {
-            return Err(MoveError::argument(format!("{level} is no zstd level")));
+            return Err(NativeError::argument(format!("{level} is no zstd level")));
         }
-        let context = CCtx::try_create().ok_or_else(|| MoveError::codec("no memory for zstd"))?;
+        let context = CCtx::try_create().ok_or_else(|| NativeError::codec("no memory for zstd"))?;
         Ok(Self::Zstd { context, level })
     }
 
@@ -133,7 +133,7 @@ fn compress_zstd(
     match context.compress(room, plain, level) {
         Ok(shrunk) => Ok(Some(shrunk)),
         Err(code) if is_no_room(code) => Ok(None),
-        Err(code) => Err(MoveError::codec(format!(
+        Err(code) => Err(NativeError::codec(format!(
             "zstd: {}",
             zstd_safe::get_error_name(code)
         ))),
@@ -151,7 +151,7 @@ pub struct Decoder {
 
 impl Decoder {
     pub fn new() -> Result<Self> {
-        let zstd = DCtx::try_create().ok_or_else(|| MoveError::codec("no memory for zstd"))?;
+        let zstd = DCtx::try_create().ok_or_else(|| NativeError::codec("no memory for zstd"))?;
         Ok(Self { zstd })
     }
 
@@ -165,7 +165,7 @@ impl Decoder {
         if decoded == Some(plain.len()) {
             return Ok(());
         }
-        Err(MoveError::codec(format!(
+        Err(NativeError::codec(format!(
             "{} stored bytes do not decode to {} by {codec:?}",
             stored.len(),
             plain.len()

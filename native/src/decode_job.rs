@@ -8,15 +8,16 @@ use std::sync::{Arc, Mutex};
 
 use crate::aligned_buf::ALIGNMENT;
 use crate::buffer_pool::BufferPool;
+use crate::cancel::Cancel;
 use crate::codec::Decoder;
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::geometry::Geometry;
 use crate::index::{ChunkIndex, Located};
 use crate::pack_folder::PackFolder;
 use crate::throttle::Throttle;
 use crate::transfer::WriteAt;
-use crate::waiting::{Cancel, lock};
+use crate::waiting::lock;
 
 /// Large transfers keep a device busy; larger ones only take memory.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
@@ -94,7 +95,7 @@ impl DecodeJob {
         let chunk = options.geometry.chunk_bytes();
         let half = options.bytes_in_flight_max / 2;
         if half < chunk + READ_MARGIN_BYTES || options.readers == 0 || options.writers == 0 {
-            return Err(MoveError::argument(
+            return Err(NativeError::argument(
                 "a job needs a reader, a writer and memory for two chunks",
             ));
         }
@@ -122,7 +123,7 @@ impl DecodeJob {
     pub fn pack(&self, number: u32) -> Result<PackName> {
         let names = lock(&self.names);
         let pack = names.packs.get(number as usize).copied();
-        pack.ok_or_else(|| MoveError::argument(format!("the job has no pack {number}")))
+        pack.ok_or_else(|| NativeError::argument(format!("the job has no pack {number}")))
     }
 
     pub(crate) fn number_of(&self, located: &Located) -> Result<u32> {
@@ -131,7 +132,7 @@ impl DecodeJob {
             return Ok(*number);
         }
         let number = u32::try_from(names.packs.len())
-            .map_err(|_| MoveError::internal("too many packs for one job"))?;
+            .map_err(|_| NativeError::internal("too many packs for one job"))?;
         names.by_id.insert(located.pack_id, number);
         names.packs.push(PackName {
             id: located.pack_id,

@@ -16,7 +16,7 @@ use memmap2::Mmap;
 
 use crate::aligned_buf::ALIGNMENT;
 use crate::direct_file::DirectFile;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::transfer::{ReadAt, WriteAt, write_run};
 
 pub use crate::aligned_buf::AlignedBuf;
@@ -98,7 +98,7 @@ pub struct Device {
 impl Device {
     /// SOURCE_UNUSABLE unless the path leads to a regular file or a block device that may be read.
     pub fn open_source(path: &Path, direct: bool) -> Result<Self> {
-        let unusable = |message: &str, cause: Option<io::Error>| MoveError::SourceUnusable {
+        let unusable = |message: &str, cause: Option<io::Error>| NativeError::SourceUnusable {
             path: path.to_owned(),
             message: message.to_owned(),
             cause: cause.map(Arc::new),
@@ -131,7 +131,7 @@ impl Device {
     /// TARGET_EXISTS where something is in the way of a new file, TARGET_REFUSED where a block device is
     /// claimed by somebody else, TARGET_UNUSABLE for what can be no target. A new file is its owner's alone.
     pub fn open_target(path: &Path, options: TargetOptions) -> Result<Self> {
-        let unusable = |message: &str, cause: Option<io::Error>| MoveError::TargetUnusable {
+        let unusable = |message: &str, cause: Option<io::Error>| NativeError::TargetUnusable {
             path: path.to_owned(),
             message: message.to_owned(),
             cause: cause.map(Arc::new),
@@ -266,7 +266,7 @@ impl Device {
             return Ok(());
         }
         let message = "a block device has the size it has".to_owned();
-        Err(MoveError::TargetUnusable {
+        Err(NativeError::TargetUnusable {
             path: self.path.clone(),
             message,
             cause: None,
@@ -278,7 +278,7 @@ impl Device {
         let bytes = self.bytes()?;
         for &(offset, length) in runs {
             if offset.checked_add(length).is_none_or(|end| end > bytes) {
-                return Err(MoveError::argument(format!(
+                return Err(NativeError::argument(format!(
                     "zeroes at {offset}+{length} are beyond the target's {bytes}"
                 )));
             }
@@ -327,7 +327,7 @@ impl Device {
                 .min(end - at)
                 .min(zeroes.len() as u64);
             write_run(self, at, &zeroes[..piece as usize])
-                .map_err(|failure| MoveError::target(Some(failure.offset), failure.cause))?;
+                .map_err(|failure| NativeError::target(Some(failure.offset), failure.cause))?;
             at += piece;
         }
         Ok(())
@@ -346,10 +346,10 @@ impl Device {
     }
 
     /// A failure of this device, with the code of whoever has to answer for it.
-    fn failure(&self, offset: Option<u64>, error: io::Error) -> MoveError {
+    fn failure(&self, offset: Option<u64>, error: io::Error) -> NativeError {
         match self.role {
-            Role::Source => MoveError::source(offset.unwrap_or(0), error),
-            Role::Target => MoveError::target(offset, error),
+            Role::Source => NativeError::source(offset.unwrap_or(0), error),
+            Role::Target => NativeError::target(offset, error),
         }
     }
 }
@@ -390,7 +390,7 @@ fn kind_of(seen: &Metadata) -> std::result::Result<DeviceKind, &'static str> {
 fn open_target_file(
     path: &Path,
     options: TargetOptions,
-    unusable: &dyn Fn(&str, Option<io::Error>) -> MoveError,
+    unusable: &dyn Fn(&str, Option<io::Error>) -> NativeError,
 ) -> Result<File> {
     let mut open = OpenOptions::new();
     open.read(true).write(true);
@@ -408,10 +408,10 @@ fn open_target_file(
         }
     }
     open.open(path).map_err(|error| match error.raw_os_error() {
-        Some(libc::EEXIST) => MoveError::TargetExists {
+        Some(libc::EEXIST) => NativeError::TargetExists {
             path: path.to_owned(),
         },
-        Some(libc::EBUSY) => MoveError::TargetRefused {
+        Some(libc::EBUSY) => NativeError::TargetRefused {
             path: path.to_owned(),
             message: "is in use".to_owned(),
         },

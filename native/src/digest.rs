@@ -3,7 +3,7 @@
 //! A chunk is named by the plain hash of its bytes. A tree page is named in derive-key mode, so that a
 //! guest cannot store bytes that pass for a page.
 
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 
 pub const DIGEST_BYTES: usize = 32;
 pub const CHECKSUM_BYTES: usize = 16;
@@ -58,7 +58,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Reads what `hex` wrote and nothing else: upper case would give one object two names.
 pub fn parse_hex(text: &str) -> Result<Digest> {
     let malformed =
-        || MoveError::argument(format!("{text:?} is not 64 lower-case hexadecimal digits"));
+        || NativeError::argument(format!("{text:?} is not 64 lower-case hexadecimal digits"));
     if text.len() != 2 * DIGEST_BYTES {
         return Err(malformed());
     }

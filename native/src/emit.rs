@@ -1,14 +1,14 @@
 //! An extent of a volume as a stream of bytes: proven chunks in order, zeroes where there is none.
 
 use crate::aligned_buf::AlignedBuf;
-use crate::batch::ExtractRow;
+use crate::batch::PlannedRow;
+use crate::cancel::POLL;
 use crate::decode_job::DecodeJob;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::geometry::VOLUME_BYTES_MAX;
 use crate::outlet::Outlet;
 use crate::pack_reads::{check_rows, decode_row, fill, plan_reads};
 use crate::read_ahead::ReadAhead;
-use crate::waiting::POLL;
 
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -17,7 +17,7 @@ static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 /// A chunk without a good copy is an error whatever the job tolerates: a stream has no list of damage.
 pub fn emit(
     job: &DecodeJob,
-    rows: &[ExtractRow],
+    rows: &[PlannedRow],
     offset: u64,
     length: u64,
     outlet: &Outlet,
@@ -26,9 +26,9 @@ pub fn emit(
     let end = offset
         .checked_add(length)
         .filter(|&end| end <= job.options.geometry.volume_bytes().min(VOLUME_BYTES_MAX));
-    let end = end.ok_or_else(|| MoveError::argument("the extent is not one of the volume"))?;
+    let end = end.ok_or_else(|| NativeError::argument("the extent is not one of the volume"))?;
     if !rows.is_sorted_by(|one, next| one.slot < next.slot) {
-        return Err(MoveError::argument("the rows are not in slot order"));
+        return Err(NativeError::argument("the rows are not in slot order"));
     }
     let reads = plan_reads(rows, job.read_buffers.buffer_bytes());
     let ahead = ReadAhead {
@@ -92,7 +92,7 @@ impl Stream<'_> {
     fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             self.job.cancel.check()?;
-            let failed = |error| MoveError::target(Some(self.at), error);
+            let failed = |error| NativeError::target(Some(self.at), error);
             let written = self.outlet.write_some(bytes, POLL).map_err(failed)?;
             self.at += written as u64;
             bytes = &bytes[written..];
@@ -113,7 +113,7 @@ mod tests {
     use crate::extract_plan::{Order, plan_extract};
     use crate::testing::{CHUNK, Faults, FaultyDevice, Rig, ingest_all, mixed_volume, wanted};
 
-    fn stored(rig: &Rig, volume: &[u8]) -> (DecodeJob, Vec<ExtractRow>) {
+    fn stored(rig: &Rig, volume: &[u8]) -> (DecodeJob, Vec<PlannedRow>) {
         let job = rig.encode(&FaultyDevice::new(volume.to_vec(), Faults::default()));
         let results = ingest_all(&job);
         rig.publish(&job);

@@ -8,20 +8,21 @@ use std::sync::{Arc, Mutex};
 
 use crate::aligned_buf::ALIGNMENT;
 use crate::buffer_pool::BufferPool;
+use crate::cancel::Cancel;
 use crate::claims::{Claims, Name};
 use crate::codec::{Codec, Encoder};
 use crate::digest::{DIGEST_BYTES, Digest};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::geometry::Geometry;
 use crate::index::{
     ChunkIndex, Output, PackEntries, SEGMENT_BYTES_MAX, SegmentFile, write_segments,
 };
-use crate::pack::{EntryKind, PACK_BYTES_MAX, REPOSITORY_ID_BYTES};
+use crate::pack::{EntryType, PACK_BYTES_MAX, REPOSITORY_ID_BYTES};
 use crate::pack_folder::{PackFolder, id_in_name};
 use crate::pack_writer::{Filling, PackSpool, SpoolOptions, TempFiles, WrittenPack};
 use crate::throttle::Throttle;
 use crate::transfer::ReadAt;
-use crate::waiting::{Cancel, lock};
+use crate::waiting::lock;
 
 /// Large reads keep a device busy; larger ones only take memory.
 const UNIT_BYTES_MAX: usize = 4 << 20;
@@ -128,7 +129,7 @@ impl EncodeJob {
     pub fn store_pages(&self, pages: &[u8], lengths: &[u32]) -> Result<Vec<u8>> {
         let total: u64 = lengths.iter().map(|&length| u64::from(length)).sum();
         if total != pages.len() as u64 || lengths.contains(&0) {
-            return Err(MoveError::argument(format!(
+            return Err(NativeError::argument(format!(
                 "{} bytes are not pages of {total} in all",
                 pages.len()
             )));
@@ -141,8 +142,8 @@ impl EncodeJob {
             self.spool.check()?;
             let (page, behind) = rest.split_at(length as usize);
             rest = behind;
-            let digest = EntryKind::Page.digest_of(page);
-            self.store((EntryKind::Page, digest), page, &mut filling, &mut encoder)?;
+            let digest = EntryType::Page.digest_of(page);
+            self.store((EntryType::Page, digest), page, &mut filling, &mut encoder)?;
             digests.extend_from_slice(&digest);
         }
         Ok(digests)
@@ -252,7 +253,7 @@ impl EncodeJob {
         let entries = ids.iter().map(|id| taken.get(id).cloned());
         entries
             .collect::<Option<_>>()
-            .ok_or_else(|| MoveError::argument("a pack is not one that was taken"))
+            .ok_or_else(|| NativeError::argument("a pack is not one that was taken"))
     }
 
     /// Adds published segments to the index and forgets the claims that they make unnecessary.
@@ -329,13 +330,13 @@ impl MemoryPlan {
         let chunk = options.geometry.chunk_bytes();
         let all = options.bytes_in_flight_max;
         if options.readers == 0 || options.writers == 0 {
-            return Err(MoveError::argument("a job needs a reader and a writer"));
+            return Err(NativeError::argument("a job needs a reader and a writer"));
         }
         let pack = options.pack_bytes.min(all / 2);
         let pack_bytes = pack - pack % ALIGNMENT;
         if !(chunk + PACK_OVERHEAD_BYTES..=PACK_BYTES_MAX).contains(&pack_bytes) {
             let message = format!("packs of {pack_bytes} bytes are not for chunks of {chunk}");
-            return Err(MoveError::argument(message));
+            return Err(NativeError::argument(message));
         }
         let packs = (all / 3 * 2 / pack_bytes).clamp(1, options.writers + OPEN_PACKS_MAX);
         let left = all - packs * pack_bytes;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::digest::{self, Digest};
 
-pub type Result<T> = std::result::Result<T, MoveError>;
+pub type Result<T> = std::result::Result<T, NativeError>;
 
 /// What the operating system answered. Shared, so that one failure can be told to every waiting thread.
 pub type Cause = Arc<io::Error>;
@@ -18,7 +18,7 @@ pub type Cause = Arc<io::Error>;
 /// One failure. Cheap to clone, because a job that failed tells each of its callers the same.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub enum MoveError {
+pub enum NativeError {
     /// A value that the TypeScript side should never have let through.
     ArgumentInvalid { message: String },
     /// The source cannot be opened, or is not something that has extents.
@@ -86,7 +86,7 @@ pub enum MoveError {
     Internal { message: String },
 }
 
-impl MoveError {
+impl NativeError {
     pub fn argument(message: impl Into<String>) -> Self {
         Self::ArgumentInvalid {
             message: message.into(),
@@ -266,7 +266,7 @@ impl MoveError {
     }
 }
 
-impl fmt::Display for MoveError {
+impl fmt::Display for NativeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ArgumentInvalid { message }
@@ -349,7 +349,7 @@ impl fmt::Display for MoveError {
     }
 }
 
-impl std::error::Error for MoveError {
+impl std::error::Error for NativeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.cause()
             .map(|cause| cause.as_ref() as &(dyn std::error::Error + 'static))
@@ -357,13 +357,13 @@ impl std::error::Error for MoveError {
 }
 
 /// The message is `MOVER:` and a JSON object, since an error of Node-API carries nothing but words.
-impl From<MoveError> for napi::Error {
-    fn from(error: MoveError) -> Self {
+impl From<NativeError> for napi::Error {
+    fn from(error: NativeError) -> Self {
         napi::Error::from_reason(seam_message(&error))
     }
 }
 
-fn seam_message(error: &MoveError) -> String {
+fn seam_message(error: &NativeError) -> String {
     let or_null = |text: Option<String>| text.unwrap_or_else(|| "null".to_owned());
     format!(
         r#"MOVER:{{"code":{},"message":{},"offset":{},"path":{},"os":{}}}"#,
@@ -444,7 +444,7 @@ mod tests {
             (libc::EIO, "BACKEND_FAILED", Some("EIO")),
             (libc::EACCES, "BACKEND_FAILED", Some("EACCES")),
         ] {
-            let error = MoveError::backend(path, os_error(errno));
+            let error = NativeError::backend(path, os_error(errno));
             assert_eq!(
                 (error.code(), error.os(), error.path()),
                 (code, os, Some(path))
@@ -455,21 +455,21 @@ mod tests {
     #[test]
     fn a_target_says_full_and_failed_apart() {
         assert_eq!(
-            MoveError::target(Some(1), os_error(libc::ENOSPC)).code(),
+            NativeError::target(Some(1), os_error(libc::ENOSPC)).code(),
             "TARGET_FULL"
         );
-        let error = MoveError::target(Some(1), os_error(libc::EIO));
+        let error = NativeError::target(Some(1), os_error(libc::EIO));
         assert_eq!((error.code(), error.offset()), ("TARGET_FAILED", Some(1)));
     }
 
     #[test]
     fn crosses_the_seam_as_json() {
-        let error = MoveError::segment(Path::new("a\"\\\u{1}é"), 7, "bad");
+        let error = NativeError::segment(Path::new("a\"\\\u{1}é"), 7, "bad");
         assert_eq!(
             seam_message(&error),
             r#"MOVER:{"code":"SEGMENT_CORRUPT","message":"index segment a\"\\\u0001é: bad","offset":7,"path":"a\"\\\u0001é","os":null}"#
         );
-        let error = MoveError::source(4096, os_error(libc::EIO));
+        let error = NativeError::source(4096, os_error(libc::EIO));
         assert_eq!(
             seam_message(&error),
             r#"MOVER:{"code":"SOURCE_FAILED","message":"cannot read the source at 4096: Input/output error (os error 5)","offset":4096,"path":null,"os":"EIO"}"#
@@ -478,7 +478,7 @@ mod tests {
 
     #[test]
     fn a_pack_without_a_name_gets_one_and_keeps_it() {
-        let error = MoveError::pack(3, "short")
+        let error = NativeError::pack(3, "short")
             .in_pack(Path::new("a"))
             .in_pack(Path::new("b"));
         assert_eq!(

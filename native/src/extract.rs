@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 
 use crate::aligned_buf::AlignedBuf;
-use crate::batch::ExtractRow;
+use crate::batch::PlannedRow;
 use crate::codec::Decoder;
 use crate::decode_job::DecodeJob;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::pack_folder::is_damage;
 use crate::pack_reads::{PackRead, check_rows, decode_row, fill, plan_reads};
 use crate::read_ahead::{Consumer, ReadAhead};
@@ -16,7 +16,7 @@ use crate::target_writer::{TargetWriter, WriteQueue};
 /// Decodes the chunks of `rows`, in pack order, and writes each to its slot where the job has a target.
 ///
 /// Gives the rows whose chunk has no good copy, if the job is tolerant; else the first is the error.
-pub fn extract(job: &DecodeJob, rows: &[ExtractRow]) -> Result<Vec<ExtractRow>> {
+pub fn extract(job: &DecodeJob, rows: &[PlannedRow]) -> Result<Vec<PlannedRow>> {
     check_rows(job, rows)?;
     let queue = WriteQueue::new(&job.write_buffers, &job.cancel);
     let Some(target) = job.target.as_deref() else {
@@ -31,7 +31,7 @@ pub fn extract(job: &DecodeJob, rows: &[ExtractRow]) -> Result<Vec<ExtractRow>> 
                     queue.write_to(target, &job.counters.bytes_written)
                 })
                 .map_err(|error| {
-                    MoveError::internal(format!("cannot start a writer thread: {error}"))
+                    NativeError::internal(format!("cannot start a writer thread: {error}"))
                 })?;
         }
         let writer = TargetWriter::new(&queue, &job.counters.write_wait_ns);
@@ -41,7 +41,7 @@ pub fn extract(job: &DecodeJob, rows: &[ExtractRow]) -> Result<Vec<ExtractRow>> 
     let outcome = queue.outcome();
     match (damaged, outcome) {
         (Err(error), Ok(())) => Err(error),
-        (Err(error), Err(MoveError::Cancelled)) => Err(error),
+        (Err(error), Err(NativeError::Cancelled)) => Err(error),
         (_, Err(failure)) => Err(failure),
         (Ok(damaged), Ok(())) => Ok(damaged),
     }
@@ -64,9 +64,9 @@ enum Destination<'q, 'a> {
 
 fn decode(
     job: &DecodeJob,
-    rows: &[ExtractRow],
+    rows: &[PlannedRow],
     destination: Destination<'_, '_>,
-) -> Result<Vec<ExtractRow>> {
+) -> Result<Vec<PlannedRow>> {
     let reads = plan_reads(rows, job.read_buffers.buffer_bytes());
     let ahead = ReadAhead {
         pool: &job.read_buffers,
@@ -91,20 +91,20 @@ fn decode(
 /// What the calling thread holds while it computes.
 struct Decoding<'j, 'q, 'a> {
     job: &'j DecodeJob,
-    rows: &'j [ExtractRow],
+    rows: &'j [PlannedRow],
     reads: &'j [PackRead],
     decoder: Decoder,
     /// For a chunk that several slots hold, or that nobody wants but its proof.
     scratch: AlignedBuf,
     destination: Destination<'q, 'a>,
-    damaged: Vec<ExtractRow>,
+    damaged: Vec<PlannedRow>,
 }
 
 impl Consumer<Result<()>> for Decoding<'_, '_, '_> {
     fn consume(&mut self, number: usize, outcome: Result<()>, buffer: &AlignedBuf) -> Result<()> {
         let read = &self.reads[number];
-        let bytes = |row: &ExtractRow| self.job.options.geometry.slot_bytes(row.slot);
-        let is_same = |one: &ExtractRow, next: &ExtractRow| {
+        let bytes = |row: &PlannedRow| self.job.options.geometry.slot_bytes(row.slot);
+        let is_same = |one: &PlannedRow, next: &PlannedRow| {
             one.offset == next.offset && one.digest == next.digest && bytes(one) == bytes(next)
         };
         for same in self.rows[read.rows.clone()].chunk_by(is_same) {
@@ -134,7 +134,7 @@ impl Decoding<'_, '_, '_> {
     /// Decodes one entry, once, for all slots that hold it.
     fn entry(
         &mut self,
-        same: &[ExtractRow],
+        same: &[PlannedRow],
         read: (&PackRead, &Result<()>, &AlignedBuf),
     ) -> Result<()> {
         let geometry = &self.job.options.geometry;
@@ -163,7 +163,7 @@ impl Decoding<'_, '_, '_> {
         Ok(())
     }
 
-    fn end(mut self) -> Vec<ExtractRow> {
+    fn end(mut self) -> Vec<PlannedRow> {
         self.before_wait();
         self.job.return_decoder(self.decoder);
         self.damaged
@@ -192,7 +192,7 @@ mod tests {
         plan_extract(job, &wanted(results), order, 1 << 20).unwrap()
     }
 
-    fn extract_all(job: &DecodeJob, plan: &ExtractPlan) -> Result<Vec<ExtractRow>> {
+    fn extract_all(job: &DecodeJob, plan: &ExtractPlan) -> Result<Vec<PlannedRow>> {
         let mut damaged = Vec::new();
         for bounds in plan.bounds.windows(2) {
             damaged.extend(extract(
@@ -500,14 +500,14 @@ mod tests {
         let job = rig.decode(rig.decode_options(20 * CHUNK), None);
         let good = plan(&job, &results, Order::Pack).rows[0];
         for bad in [
-            ExtractRow { slot: 20, ..good },
-            ExtractRow { pack: 99, ..good },
-            ExtractRow { stored: 0, ..good },
-            ExtractRow {
+            PlannedRow { slot: 20, ..good },
+            PlannedRow { pack: 99, ..good },
+            PlannedRow { stored: 0, ..good },
+            PlannedRow {
                 plain: CHUNK as u32 + 1,
                 ..good
             },
-            ExtractRow {
+            PlannedRow {
                 stored: good.plain + 1,
                 ..good
             },
@@ -517,7 +517,7 @@ mod tests {
                 "ARGUMENT_INVALID"
             );
         }
-        let beyond = ExtractRow {
+        let beyond = PlannedRow {
             offset: u32::MAX,
             ..good
         };

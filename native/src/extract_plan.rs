@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::batch::{ExtractRow, SlotRow};
+use crate::batch::{PlannedRow, WantedRow};
 use crate::decode_job::DecodeJob;
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::index::Located;
-use crate::pack::EntryKind;
+use crate::pack::EntryType;
 
 /// In which order the chunks are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub enum Order {
 
 #[derive(Debug, Default)]
 pub struct ExtractPlan {
-    pub rows: Vec<ExtractRow>,
+    pub rows: Vec<PlannedRow>,
     /// Batch n is the rows from bound n up to bound n + 1.
     pub bounds: Vec<u32>,
     /// What the index does not know; only of a tolerant job.
-    pub missing: Vec<SlotRow>,
+    pub missing: Vec<WantedRow>,
 }
 
 /// How often looking up many digests looks at the cancel flag.
@@ -33,7 +33,7 @@ const LOOKUPS_PER_CHECK: usize = 1024;
 /// Looks up each slot's chunk. CHUNK_MISSING for one that no segment knows, unless the job is tolerant.
 pub fn plan_extract(
     job: &DecodeJob,
-    slots: &[SlotRow],
+    slots: &[WantedRow],
     order: Order,
     batch_bytes: u64,
 ) -> Result<ExtractPlan> {
@@ -57,8 +57,8 @@ pub fn plan_extract(
 }
 
 /// In the order of digests, in which the index's pages lie, and each digest once.
-fn find_rows(job: &DecodeJob, slots: &[SlotRow], plan: &mut ExtractPlan) -> Result<()> {
-    let mut by_digest: Vec<&SlotRow> = slots.iter().collect();
+fn find_rows(job: &DecodeJob, slots: &[WantedRow], plan: &mut ExtractPlan) -> Result<()> {
+    let mut by_digest: Vec<&WantedRow> = slots.iter().collect();
     by_digest.sort_unstable_by_key(|row| (row.digest, row.slot));
     for (number, same) in by_digest
         .chunk_by(|one, next| one.digest == next.digest)
@@ -68,7 +68,7 @@ fn find_rows(job: &DecodeJob, slots: &[SlotRow], plan: &mut ExtractPlan) -> Resu
             job.cancel.check()?;
         }
         let digest = same[0].digest;
-        match job.index.find(EntryKind::Chunk, &digest)? {
+        match job.index.find(EntryType::Chunk, &digest)? {
             Some(located) => push_rows(job, &located, same, plan)?,
             None if job.options.is_tolerant => plan.missing.extend(same.iter().copied()),
             None => return Err(missing(job, &digest, same[0].slot)),
@@ -80,7 +80,7 @@ fn find_rows(job: &DecodeJob, slots: &[SlotRow], plan: &mut ExtractPlan) -> Resu
 fn push_rows(
     job: &DecodeJob,
     located: &Located,
-    same: &[&SlotRow],
+    same: &[&WantedRow],
     plan: &mut ExtractPlan,
 ) -> Result<()> {
     if job.options.is_once && !job.is_first_plan_of(located) {
@@ -94,7 +94,7 @@ fn push_rows(
     } else {
         same
     };
-    plan.rows.extend(same.iter().map(|row| ExtractRow {
+    plan.rows.extend(same.iter().map(|row| PlannedRow {
         slot: row.slot,
         digest: row.digest,
         pack,
@@ -106,8 +106,8 @@ fn push_rows(
     Ok(())
 }
 
-fn missing(job: &DecodeJob, digest: &Digest, slot: u64) -> MoveError {
-    MoveError::ChunkMissing {
+fn missing(job: &DecodeJob, digest: &Digest, slot: u64) -> NativeError {
+    NativeError::ChunkMissing {
         digest: *digest,
         offset: Some(job.options.geometry.offset(slot)),
     }
@@ -115,7 +115,7 @@ fn missing(job: &DecodeJob, digest: &Digest, slot: u64) -> MoveError {
 
 /// Bounds of batches of about `batch_bytes`: a pack that still fits is not cut, and neither are the slots of
 /// one entry, which is decoded once for all of them.
-fn cut(rows: &[ExtractRow], order: Order, batch_bytes: u64) -> Vec<u32> {
+fn cut(rows: &[PlannedRow], order: Order, batch_bytes: u64) -> Vec<u32> {
     let mut bounds = vec![0];
     let (mut begun, mut bytes) = (0_usize, 0_u64);
     for group in rows.chunk_by(|one, next| order == Order::Pack && one.pack == next.pack) {
@@ -140,9 +140,9 @@ fn cut(rows: &[ExtractRow], order: Order, batch_bytes: u64) -> Vec<u32> {
 }
 
 /// Every place of a chunk but the one that turned out bad.
-pub fn other_places(job: &DecodeJob, row: &ExtractRow) -> Result<Arc<[Located]>> {
+pub fn other_places(job: &DecodeJob, row: &PlannedRow) -> Result<Arc<[Located]>> {
     let bad = job.pack(row.pack)?.id;
-    let all = job.index.find_all(EntryKind::Chunk, &row.digest)?;
+    let all = job.index.find_all(EntryType::Chunk, &row.digest)?;
     Ok(all
         .into_iter()
         .filter(|place| place.pack_id != bad || place.entry.offset != row.offset)
@@ -154,8 +154,8 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
 
-    fn row(slot: u64, pack: u32, offset: u32) -> ExtractRow {
-        ExtractRow {
+    fn row(slot: u64, pack: u32, offset: u32) -> PlannedRow {
+        PlannedRow {
             slot,
             digest: [0; 32],
             pack,

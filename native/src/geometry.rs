@@ -1,6 +1,6 @@
 //! Slot ↔ offset: a volume of `volume_bytes` has `ceil(volume_bytes / chunk_bytes)` slots, the last may be short.
 
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 
 pub const CHUNK_BYTES_MIN: u64 = 16 << 10;
 pub const CHUNK_BYTES_MAX: u64 = 4 << 20;
@@ -19,12 +19,12 @@ impl Geometry {
         if !chunk_bytes.is_power_of_two()
             || !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&chunk_bytes)
         {
-            return Err(MoveError::argument(format!(
+            return Err(NativeError::argument(format!(
                 "chunkBytes {chunk_bytes} is not a chunk size"
             )));
         }
         if volume_bytes > VOLUME_BYTES_MAX {
-            return Err(MoveError::argument(format!(
+            return Err(NativeError::argument(format!(
                 "volumeBytes {volume_bytes} is beyond 2^53 - 1"
             )));
         }
@@ -61,7 +61,7 @@ impl Geometry {
         if slot < self.slot_count() {
             return Ok(());
         }
-        Err(MoveError::argument(format!(
+        Err(NativeError::argument(format!(
             "slot {slot} is beyond the volume's {}",
             self.slot_count()
         )))

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
-use crate::pack::{Entry, EntryKind, REPOSITORY_ID_BYTES};
+use crate::error::{NativeError, Result};
+use crate::pack::{Entry, EntryType, REPOSITORY_ID_BYTES};
 
 use row::{PackRecord, Row};
 use segment::Segment;
@@ -187,22 +187,22 @@ impl ChunkIndex {
     }
 
     /// See `Snapshot::find_likely`.
-    pub fn find_likely(&self, kind: EntryKind, digest: &Digest) -> Result<Option<Located>> {
+    pub fn find_likely(&self, kind: EntryType, digest: &Digest) -> Result<Option<Located>> {
         self.snapshot().find_likely(kind, digest)
     }
 
     /// See `Snapshot::knows`.
-    pub fn knows(&self, kind: EntryKind, digest: &Digest) -> Result<bool> {
+    pub fn knows(&self, kind: EntryType, digest: &Digest) -> Result<bool> {
         self.snapshot().knows(kind, digest)
     }
 
     /// See `Snapshot::find`.
-    pub fn find(&self, kind: EntryKind, digest: &Digest) -> Result<Option<Located>> {
+    pub fn find(&self, kind: EntryType, digest: &Digest) -> Result<Option<Located>> {
         self.snapshot().find(kind, digest)
     }
 
     /// See `Snapshot::find_all`.
-    pub fn find_all(&self, kind: EntryKind, digest: &Digest) -> Result<Vec<Located>> {
+    pub fn find_all(&self, kind: EntryType, digest: &Digest) -> Result<Vec<Located>> {
         self.snapshot().find_all(kind, digest)
     }
 
@@ -244,7 +244,7 @@ impl Snapshot {
     /// A place where a chunk is stored, where a filter says that there may be one: what a backup asks of every
     /// chunk that it reads. A new chunk costs a line of memory for each filter and no page, but once in a
     /// hundred. A false "none" costs space, and comes only of a damaged filter.
-    pub fn find_likely(&self, kind: EntryKind, digest: &Digest) -> Result<Option<Located>> {
+    pub fn find_likely(&self, kind: EntryType, digest: &Digest) -> Result<Option<Located>> {
         let likely = self
             .members
             .iter()
@@ -253,12 +253,12 @@ impl Snapshot {
     }
 
     /// Whether `find_likely` finds it.
-    pub fn knows(&self, kind: EntryKind, digest: &Digest) -> Result<bool> {
+    pub fn knows(&self, kind: EntryType, digest: &Digest) -> Result<bool> {
         Ok(self.find_likely(kind, digest)?.is_some())
     }
 
     /// A place where a chunk is stored. The filters only say where to look first.
-    pub fn find(&self, kind: EntryKind, digest: &Digest) -> Result<Option<Located>> {
+    pub fn find(&self, kind: EntryType, digest: &Digest) -> Result<Option<Located>> {
         let (likely, unlikely): (Vec<_>, Vec<_>) = self
             .members
             .iter()
@@ -267,7 +267,7 @@ impl Snapshot {
     }
 
     /// Every place where a chunk is stored, damaged segments left out unless nothing is left.
-    pub fn find_all(&self, kind: EntryKind, digest: &Digest) -> Result<Vec<Located>> {
+    pub fn find_all(&self, kind: EntryType, digest: &Digest) -> Result<Vec<Located>> {
         let mut places = Vec::new();
         let mut failure = None;
         for member in self.members.iter() {
@@ -294,7 +294,7 @@ impl Snapshot {
 /// The first place that any of the segments knows. An error matters only where all others say no.
 fn first<'a>(
     members: impl Iterator<Item = &'a Member>,
-    kind: EntryKind,
+    kind: EntryType,
     digest: &Digest,
 ) -> Result<Option<Located>> {
     let mut failure = None;
@@ -309,7 +309,7 @@ fn first<'a>(
 }
 
 impl Member {
-    fn find_all(&self, kind: EntryKind, digest: &Digest) -> Result<Vec<Located>> {
+    fn find_all(&self, kind: EntryType, digest: &Digest) -> Result<Vec<Located>> {
         let rows = self.segment.rows(kind, digest)?;
         rows.into_iter()
             .map(|row| self.segment.locate(self.number, row))
@@ -329,7 +329,7 @@ pub fn write_segments(packs: &[PackEntries], output: &Output<'_>) -> Result<Vec<
     let mut rows = Vec::with_capacity(packs.iter().map(|pack| pack.entries.len()).sum());
     for (number, pack) in packs.iter().enumerate() {
         let number =
-            u32::try_from(number).map_err(|_| MoveError::argument("too many packs at once"))?;
+            u32::try_from(number).map_err(|_| NativeError::argument("too many packs at once"))?;
         rows.extend(pack.entries.iter().map(|&entry| Row {
             pack: number,
             entry,

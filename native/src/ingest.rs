@@ -7,13 +7,13 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
-use crate::batch::{SLOT_RESULT_BYTES, STATE_KNOWN, STATE_STORED, STATE_ZERO, push_slot};
+use crate::batch::{SLOT_ROW_BYTES, STATE_KNOWN, STATE_STORED, STATE_ZERO, push_slot};
 use crate::codec::Encoder;
 use crate::digest;
 use crate::encode_job::EncodeJob;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::geometry::Geometry;
-use crate::pack::EntryKind;
+use crate::pack::EntryType;
 use crate::pack_writer::Filling;
 use crate::read_ahead::{Consumer, ReadAhead};
 use crate::transfer::{ReadAt, read_source};
@@ -54,7 +54,7 @@ pub fn ingest(job: &EncodeJob, runs: &[Run], purpose: Purpose) -> Result<Vec<u8>
     let source = job
         .source
         .as_deref()
-        .ok_or_else(|| MoveError::argument("the job has no source"))?;
+        .ok_or_else(|| NativeError::argument("the job has no source"))?;
     let cut = cut(runs, job)?;
     let ahead = ReadAhead {
         pool: &job.buffers,
@@ -93,14 +93,14 @@ fn cut(runs: &[Run], job: &EncodeJob) -> Result<Cut> {
             .filter(|&end| end <= geometry.slot_count());
         if end.is_none() || run.count == 0 {
             let (first, count) = (run.first, run.count);
-            return Err(MoveError::argument(format!(
+            return Err(NativeError::argument(format!(
                 "slots {first}+{count} are not slots of the volume"
             )));
         }
         slots = slots.saturating_add(run.count);
     }
     if slots > u64::from(u32::MAX) {
-        return Err(MoveError::argument(format!(
+        return Err(NativeError::argument(format!(
             "{slots} slots are too many for one call"
         )));
     }
@@ -211,7 +211,7 @@ impl Consumer<()> for Computing<'_> {
 
 impl<'a> Computing<'a> {
     fn begin(job: &'a EncodeJob, purpose: Purpose, cut: &'a Cut) -> Result<Self> {
-        let results = Vec::with_capacity(cut.slots as usize * SLOT_RESULT_BYTES);
+        let results = Vec::with_capacity(cut.slots as usize * SLOT_ROW_BYTES);
         Ok(Self {
             job,
             cut,
@@ -247,7 +247,7 @@ impl<'a> Computing<'a> {
             push_slot(&mut self.results, STATE_KNOWN, Some(&digest));
             return Ok(());
         }
-        let name = (EntryKind::Chunk, digest);
+        let name = (EntryType::Chunk, digest);
         let state = match self
             .job
             .store(name, plain, &mut self.filling, &mut self.encoder)?
@@ -303,8 +303,8 @@ mod tests {
             let rig = Rig::new();
             let job = rig.encode(&FaultyDevice::new(volume.clone(), Faults::default()));
             let results = ingest_all(&job);
-            assert_eq!(results.len(), size.div_ceil(CHUNK) * SLOT_RESULT_BYTES);
-            for (plain, result) in volume.chunks(CHUNK).zip(results.chunks(SLOT_RESULT_BYTES)) {
+            assert_eq!(results.len(), size.div_ceil(CHUNK) * SLOT_ROW_BYTES);
+            for (plain, result) in volume.chunks(CHUNK).zip(results.chunks(SLOT_ROW_BYTES)) {
                 assert_eq!(result[0] == STATE_ZERO, is_zero(plain));
                 let digest = if is_zero(plain) {
                     [0; 32]
@@ -333,7 +333,7 @@ mod tests {
             .flat_map(|run| run.first..run.first + run.count)
             .collect();
         let results = ingest(&job, &runs, Purpose::Look).unwrap();
-        for (&slot, result) in slots.iter().zip(results.chunks(SLOT_RESULT_BYTES)) {
+        for (&slot, result) in slots.iter().zip(results.chunks(SLOT_ROW_BYTES)) {
             let plain =
                 &volume[slot as usize * CHUNK..volume.len().min((slot as usize + 1) * CHUNK)];
             assert_eq!(result[0], u8::from(!is_zero(plain)));
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!(stored.len(), count, "no digest is stored twice");
         let new = results
             .iter()
-            .flat_map(|results| results.chunks(SLOT_RESULT_BYTES))
+            .flat_map(|results| results.chunks(SLOT_ROW_BYTES))
             .filter(|slot| slot[0] == STATE_STORED);
         assert_eq!(new.count(), count);
     }
@@ -648,7 +648,7 @@ mod tests {
         let packs = rig.publish(&job);
         assert_eq!(
             (packs.len(), packs[0].kind, packs[0].entries.len()),
-            (1, EntryKind::Page, 2)
+            (1, EntryType::Page, 2)
         );
         job.store_pages(&pages, &[100, 200, 100]).unwrap();
         assert!(rig.publish(&job).is_empty());

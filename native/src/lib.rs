@@ -7,8 +7,10 @@
 pub mod aligned_buf;
 pub mod batch;
 pub mod buffer_pool;
+pub mod cancel;
 pub mod claims;
 pub mod codec;
+pub mod contain_panic;
 pub mod decode_job;
 pub mod device;
 pub mod digest;
@@ -50,20 +52,20 @@ use napi::{Env, Task};
 use napi_derive::napi;
 
 use crate::codec::Codec;
+use crate::contain_panic::contain_panic;
 use crate::decode_job::{DecodeJob, DecodeOptions};
 use crate::device::{Device, DeviceKind};
 use crate::digest::Digest;
 use crate::encode_job::{EncodeJob, EncodeOptions};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::extract_plan::Order;
 use crate::geometry::{Geometry, VOLUME_BYTES_MAX};
 use crate::index::{ChunkIndex, SEGMENT_BYTES_MAX};
 use crate::ingest::{Purpose, Run};
 use crate::outlet::Outlet;
-use crate::pack::{EntryKind, REPOSITORY_ID_BYTES};
+use crate::pack::{EntryType, REPOSITORY_ID_BYTES};
 use crate::pack_writer::DiskFiles;
 use crate::registry::Registry;
-use crate::waiting::contain_panic;
 
 static DEVICES: Registry<Device> = Registry::new("device");
 static INDEXES: Registry<ChunkIndex> = Registry::new("index");
@@ -84,7 +86,7 @@ impl<T: Send + 'static, J: ToNapiValue + TypeName> Task for Work<T, J> {
         let body = self
             .body
             .take()
-            .ok_or_else(|| MoveError::internal("a call ran twice"))?;
+            .ok_or_else(|| NativeError::internal("a call ran twice"))?;
         Ok(contain_panic(body)?)
     }
 
@@ -118,20 +120,20 @@ fn whole(value: f64, name: &str) -> Result<u64> {
     if value >= 0.0 && value <= VOLUME_BYTES_MAX as f64 && value.fract() == 0.0 {
         return Ok(value as u64);
     }
-    Err(MoveError::argument(format!(
+    Err(NativeError::argument(format!(
         "{name} {value} is not a whole number up to 2^53 - 1"
     )))
 }
 
 fn whole_usize(value: f64, name: &str) -> Result<usize> {
     usize::try_from(whole(value, name)?)
-        .map_err(|_| MoveError::argument(format!("{name} {value} is too large")))
+        .map_err(|_| NativeError::argument(format!("{name} {value} is too large")))
 }
 
 /// Pairs of numbers: offset and length, or first and count.
 fn pairs(values: &[f64], name: &str) -> Result<Vec<(u64, u64)>> {
     let (pairs, []) = values.as_chunks::<2>() else {
-        return Err(MoveError::argument(format!("{name} are not pairs")));
+        return Err(NativeError::argument(format!("{name} are not pairs")));
     };
     pairs
         .iter()
@@ -149,12 +151,12 @@ fn runs(values: &[f64]) -> Result<Vec<Run>> {
 fn repository_id(bytes: &[u8]) -> Result<[u8; REPOSITORY_ID_BYTES]> {
     bytes
         .try_into()
-        .map_err(|_| MoveError::argument("a repository id has 16 bytes"))
+        .map_err(|_| NativeError::argument("a repository id has 16 bytes"))
 }
 
-fn entry_kind(kind: u32) -> Result<EntryKind> {
-    let known = u8::try_from(kind).ok().and_then(EntryKind::from_byte);
-    known.ok_or_else(|| MoveError::argument(format!("{kind} is not a type of entry")))
+fn entry_type(kind: u32) -> Result<EntryType> {
+    let known = u8::try_from(kind).ok().and_then(EntryType::from_byte);
+    known.ok_or_else(|| NativeError::argument(format!("{kind} is not a type of entry")))
 }
 
 fn ids(hex: &[String]) -> Result<Vec<Digest>> {
@@ -339,9 +341,9 @@ pub fn drop_segments(index: u32, ids: Vec<String>) -> napi::Result<()> {
 pub fn locate_entries(index: u32, kind: u32, digests: Uint8Array) -> Promised<Vec<u8>, Buffer> {
     let digests = digests.to_vec();
     promise(Buffer::from, move || {
-        let (index, kind) = (INDEXES.get(index)?, entry_kind(kind)?);
+        let (index, kind) = (INDEXES.get(index)?, entry_type(kind)?);
         let digests = batch::digests(&digests)?;
-        let mut rows = Vec::with_capacity(digests.len() * batch::LOCATED_BYTES);
+        let mut rows = Vec::with_capacity(digests.len() * batch::LOCATED_ROW_BYTES);
         for digest in &digests {
             batch::push_located(&mut rows, index.find(kind, digest)?.as_ref());
         }
@@ -354,7 +356,7 @@ pub fn locate_entries(index: u32, kind: u32, digests: Uint8Array) -> Promised<Ve
 pub fn locate_copies(index: u32, kind: u32, digest: Uint8Array) -> Promised<Vec<u8>, Buffer> {
     let digest = digest.to_vec();
     promise(Buffer::from, move || {
-        let (index, kind) = (INDEXES.get(index)?, entry_kind(kind)?);
+        let (index, kind) = (INDEXES.get(index)?, entry_type(kind)?);
         let mut rows = Vec::new();
         for digest in &batch::digests(&digest)? {
             for place in &index.find_all(kind, digest)? {
@@ -495,7 +497,7 @@ fn encode_options(options: &EncodeJobOptions) -> Result<EncodeOptions> {
     Ok(EncodeOptions {
         geometry: geometry(options.volume_bytes, options.chunk_bytes)?,
         codec: codec
-            .ok_or_else(|| MoveError::argument(format!("there is no codec {}", options.codec)))?,
+            .ok_or_else(|| NativeError::argument(format!("there is no codec {}", options.codec)))?,
         level: options.level,
         pack_bytes: whole_usize(options.pack_bytes, "packBytes")?,
         packs_root: PathBuf::from(&options.packs_root),
@@ -699,12 +701,12 @@ pub fn plan_extract(
         let order = match order.as_str() {
             "pack" => Order::Pack,
             "slot" => Order::Slot,
-            _ => return Err(MoveError::argument(format!("there is no order {order}"))),
+            _ => return Err(NativeError::argument(format!("there is no order {order}"))),
         };
         let slots = batch::slot_rows(&slots)?;
         let batch_bytes = whole(batch_bytes, "batchBytes")?;
         let plan = extract_plan::plan_extract(&*DECODE_JOBS.get(job)?, &slots, order, batch_bytes)?;
-        let mut missing = Vec::with_capacity(plan.missing.len() * batch::SLOT_ROW_BYTES);
+        let mut missing = Vec::with_capacity(plan.missing.len() * batch::WANTED_ROW_BYTES);
         plan.missing
             .iter()
             .for_each(|row| row.append_to(&mut missing));
@@ -716,8 +718,8 @@ pub fn plan_extract(
     })
 }
 
-fn row_bytes(rows: &[batch::ExtractRow]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(rows.len() * batch::EXTRACT_ROW_BYTES);
+fn row_bytes(rows: &[batch::PlannedRow]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rows.len() * batch::PLANNED_ROW_BYTES);
     rows.iter().for_each(|row| row.append_to(&mut bytes));
     bytes
 }
@@ -755,15 +757,15 @@ pub fn emit(job: u32, rows: Uint8Array, offset: f64, length: f64, fd: i32) -> Pr
     let rows = rows.to_vec();
     promise(nothing, move || {
         let job = DECODE_JOBS.get(job)?;
-        let outlet = Outlet::new(fd).map_err(|error| MoveError::target(None, error))?;
+        let outlet = Outlet::new(fd).map_err(|error| NativeError::target(None, error))?;
         let (offset, length) = (whole(offset, "offset")?, whole(length, "length")?);
         emit::emit(&job, &batch::extract_rows(&rows)?, offset, length, &outlet)
     })
 }
 
 #[napi]
-pub fn pack_name(job: u32, ordinal: u32) -> napi::Result<String> {
-    call(|| Ok(digest::hex(&DECODE_JOBS.get(job)?.pack(ordinal)?.id)))
+pub fn pack_name(job: u32, number: u32) -> napi::Result<String> {
+    call(|| Ok(digest::hex(&DECODE_JOBS.get(job)?.pack(number)?.id)))
 }
 
 #[napi]

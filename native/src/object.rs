@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::device;
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 
 const READ_BYTES: usize = 1 << 20;
 
@@ -30,7 +30,7 @@ impl Object {
             let bytes = file.metadata()?.len();
             Ok((file, bytes))
         };
-        let (file, bytes) = open().map_err(|cause| MoveError::backend(path, cause))?;
+        let (file, bytes) = open().map_err(|cause| NativeError::backend(path, cause))?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -51,7 +51,7 @@ impl Object {
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         self.file
             .read_exact_at(bytes, offset)
-            .map_err(|cause| MoveError::backend_read(&self.path, offset, cause))
+            .map_err(|cause| NativeError::backend_read(&self.path, offset, cause))
     }
 
     /// The digest of all its bytes: what its name has to be.
@@ -97,7 +97,7 @@ impl TempFile {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
             .open(&path)
-            .map_err(|cause| MoveError::backend(&path, cause))?;
+            .map_err(|cause| NativeError::backend(&path, cause))?;
         let name = TempName {
             path,
             is_kept: false,
@@ -114,8 +114,8 @@ impl TempFile {
     }
 
     /// Gives a failed call on this file its code.
-    pub fn failed(&self, cause: io::Error) -> MoveError {
-        MoveError::backend(self.path(), cause)
+    pub fn failed(&self, cause: io::Error) -> NativeError {
+        NativeError::backend(self.path(), cause)
     }
 
     /// Closes the file, so that many finished ones cost no descriptors.

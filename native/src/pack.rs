@@ -15,7 +15,7 @@ use std::path::Path;
 use crate::codec::{Codec, Encoder};
 use crate::device::AlignedBuf;
 use crate::digest::{self, CHECKSUM_BYTES, Digest};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::fields::{array_at, is_reserved, put, u16_at, u32_at};
 use crate::object::Object;
 
@@ -51,12 +51,12 @@ const _: () = assert!(PACK_HEADER_BYTES == 128);
 /// What an entry's plain bytes are, and so how they are named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
-pub enum EntryKind {
+pub enum EntryType {
     Chunk = 0,
     Page = 1,
 }
 
-impl EntryKind {
+impl EntryType {
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
             0 => Some(Self::Chunk),
@@ -78,7 +78,7 @@ impl EntryKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     pub digest: Digest,
-    pub kind: EntryKind,
+    pub kind: EntryType,
     pub codec: Codec,
     pub offset: u32,
     pub stored: u32,
@@ -103,7 +103,7 @@ impl Entry {
 /// What a pack says of itself at its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackHeader {
-    pub kind: EntryKind,
+    pub kind: EntryType,
     pub salt: [u8; SALT_BYTES],
     pub repository_id: [u8; REPOSITORY_ID_BYTES],
 }
@@ -123,7 +123,7 @@ impl PackHeader {
 
     /// PACK_CORRUPT unless it is a header of this version, whole, with nothing in what is reserved.
     pub fn from_bytes(header: &[u8; PACK_HEADER_BYTES]) -> Result<Self> {
-        let refused = |message: &str| Err(MoveError::pack(0, message));
+        let refused = |message: &str| Err(NativeError::pack(0, message));
         if header[..VERSION_AT] != *MAGIC {
             return refused("does not begin as a pack");
         }
@@ -140,7 +140,7 @@ impl PackHeader {
         {
             return refused("uses what this version only reserves");
         }
-        let Some(kind) = EntryKind::from_byte(header[KIND_AT]) else {
+        let Some(kind) = EntryType::from_byte(header[KIND_AT]) else {
             return refused("is of an unknown kind");
         };
         Ok(Self {
@@ -153,7 +153,7 @@ impl PackHeader {
 
 /// A pack under construction, in the buffer from which it will be written with direct I/O in one piece.
 pub struct PackBuilder {
-    kind: EntryKind,
+    kind: EntryType,
     pack_bytes: usize,
     buffer: AlignedBuf,
     entries: Vec<Entry>,
@@ -162,7 +162,7 @@ pub struct PackBuilder {
 /// A finished pack: nothing of it changes any more.
 pub struct SealedPack {
     pub id: Digest,
-    pub kind: EntryKind,
+    pub kind: EntryType,
     /// The object's bytes; their number is a multiple of `PACK_ALIGNMENT`.
     pub buffer: AlignedBuf,
     /// In the order of their offsets.
@@ -173,7 +173,7 @@ impl PackBuilder {
     /// Begins a pack of at most `pack_bytes`, which `buffer` (emptied first) must be able to hold. The salt
     /// comes from the system's random numbers, except in tests.
     pub fn new(
-        kind: EntryKind,
+        kind: EntryType,
         repository_id: [u8; REPOSITORY_ID_BYTES],
         salt: [u8; SALT_BYTES],
         pack_bytes: usize,
@@ -215,7 +215,7 @@ impl PackBuilder {
     /// Encodes a chunk of 1 byte to 4 MiB and adds it. After an error the pack is as before.
     pub fn push(&mut self, digest: Digest, plain: &[u8], encoder: &mut Encoder) -> Result<Entry> {
         if !(1..=PLAIN_BYTES_MAX).contains(&plain.len()) || !self.has_room(plain.len()) {
-            return Err(MoveError::internal(format!(
+            return Err(NativeError::internal(format!(
                 "a pack was given {} bytes too many",
                 plain.len()
             )));
@@ -258,11 +258,11 @@ impl PackBuilder {
 pub fn check_pack(path: &Path, id: &Digest) -> Result<()> {
     let object = Object::open(path)?;
     if object.bytes() > OBJECT_BYTES_MAX {
-        return Err(MoveError::pack(None, "is longer than any pack").in_pack(path));
+        return Err(NativeError::pack(None, "is longer than any pack").in_pack(path));
     }
     if object.digest()? != *id {
         return Err(
-            MoveError::pack(None, "its bytes are not those that its name names").in_pack(path),
+            NativeError::pack(None, "its bytes are not those that its name names").in_pack(path),
         );
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use crate::device::open_object;
 use crate::digest::{self, Digest};
 use crate::direct_file::DirectFile;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::waiting::lock;
 
 /// Open packs that are kept for the next read of the same pack.
@@ -52,7 +52,7 @@ impl PackFolder {
         let is_whole = match fs::symlink_metadata(&path) {
             Ok(seen) => seen.is_file() && seen.len() == bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(MoveError::backend(&path, error)),
+            Err(error) => return Err(NativeError::backend(&path, error)),
         };
         if let Ok(mut whole) = self.whole.write() {
             whole.insert(*id, is_whole);
@@ -66,7 +66,7 @@ impl PackFolder {
             return Ok(file.clone());
         }
         let path = self.path(id);
-        let file = open_object(&path).map_err(|error| MoveError::backend(&path, error))?;
+        let file = open_object(&path).map_err(|error| NativeError::backend(&path, error))?;
         let file = Arc::new(DirectFile::new(file));
         let mut open = lock(&self.open);
         if open.len() == OPEN_PACKS_MAX {
@@ -79,12 +79,12 @@ impl PackFolder {
 
 /// Whether this is about the bytes of one pack rather than about the repository as a whole: another copy of
 /// the chunk may still be good, and a tolerant reader goes on.
-pub fn is_damage(error: &MoveError) -> bool {
+pub fn is_damage(error: &NativeError) -> bool {
     match error {
-        MoveError::ObjectNotFound { .. } | MoveError::PackCorrupt { .. } => true,
-        MoveError::ChunkCorrupt { .. } | MoveError::CodecFailed { .. } => true,
+        NativeError::ObjectNotFound { .. } | NativeError::PackCorrupt { .. } => true,
+        NativeError::ChunkCorrupt { .. } | NativeError::CodecFailed { .. } => true,
         // The medium's own words for "these bytes are lost".
-        MoveError::BackendFailed { cause, .. } => matches!(
+        NativeError::BackendFailed { cause, .. } => matches!(
             cause.raw_os_error(),
             Some(
                 libc::EIO

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
-use crate::batch::ExtractRow;
+use crate::batch::PlannedRow;
 use crate::codec::Decoder;
 use crate::decode_job::DecodeJob;
 use crate::digest;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::extract_plan::other_places;
 use crate::pack::{OBJECT_BYTES_MAX, PACK_ALIGNMENT};
 use crate::pack_folder::is_damage;
@@ -28,7 +28,7 @@ pub struct PackRead {
 }
 
 /// Where `row`'s stored bytes are: first byte, and first byte behind them.
-fn extent(row: &ExtractRow) -> (u64, u64) {
+fn extent(row: &PlannedRow) -> (u64, u64) {
     (
         u64::from(row.offset),
         u64::from(row.offset) + u64::from(row.stored),
@@ -36,7 +36,7 @@ fn extent(row: &ExtractRow) -> (u64, u64) {
 }
 
 /// Joins rows that follow each other in one pack into reads of at most `bytes_max`, in the order of the rows.
-pub fn plan_reads(rows: &[ExtractRow], bytes_max: usize) -> Vec<PackRead> {
+pub fn plan_reads(rows: &[PlannedRow], bytes_max: usize) -> Vec<PackRead> {
     let alignment = ALIGNMENT as u64;
     let mut reads: Vec<PackRead> = Vec::new();
     let mut last_end = 0;
@@ -71,7 +71,7 @@ pub fn plan_reads(rows: &[ExtractRow], bytes_max: usize) -> Vec<PackRead> {
 
 /// ARGUMENT_INVALID for rows that `plan_extract` of this job cannot have made; CHUNK_CORRUPT is for those
 /// whose chunk does not fit its slot, and comes later, with the others that are damaged.
-pub fn check_rows(job: &DecodeJob, rows: &[ExtractRow]) -> Result<()> {
+pub fn check_rows(job: &DecodeJob, rows: &[PlannedRow]) -> Result<()> {
     for row in rows {
         job.options.geometry.check_slot(row.slot)?;
         job.pack(row.pack)?;
@@ -79,7 +79,7 @@ pub fn check_rows(job: &DecodeJob, rows: &[ExtractRow]) -> Result<()> {
             || row.stored > row.plain
             || row.plain as usize > job.options.geometry.chunk_bytes()
         {
-            return Err(MoveError::argument(format!(
+            return Err(NativeError::argument(format!(
                 "the row of slot {} has no lengths of an entry",
                 row.slot
             )));
@@ -92,7 +92,7 @@ pub fn check_rows(job: &DecodeJob, rows: &[ExtractRow]) -> Result<()> {
 pub fn fill(
     job: &DecodeJob,
     read: &PackRead,
-    rows: &[ExtractRow],
+    rows: &[PlannedRow],
     buffer: &mut AlignedBuf,
 ) -> Result<Result<()>> {
     let plain: usize = rows[read.rows.clone()]
@@ -112,7 +112,7 @@ fn fill_range(job: &DecodeJob, read: &PackRead, buffer: &mut AlignedBuf) -> Resu
     let path = job.packs.path(&pack.id);
     let end = read.start + read.bytes as u64;
     if end > pack.bytes.next_multiple_of(PACK_ALIGNMENT as u64) || end > OBJECT_BYTES_MAX {
-        return Err(MoveError::pack(read.start, "an entry lies beyond its end").in_pack(&path));
+        return Err(NativeError::pack(read.start, "an entry lies beyond its end").in_pack(&path));
     }
     buffer.set_len(read.bytes);
     let file = job.packs.open(&pack.id)?;
@@ -128,7 +128,7 @@ fn fill_range(job: &DecodeJob, read: &PackRead, buffer: &mut AlignedBuf) -> Resu
 /// that their digest names come out; without such a copy it is the error of the first.
 pub fn decode_row(
     job: &DecodeJob,
-    row: &ExtractRow,
+    row: &PlannedRow,
     read: (&PackRead, &Result<()>, &AlignedBuf),
     decoder: &mut Decoder,
     plain: &mut [u8],
@@ -145,7 +145,7 @@ pub fn decode_row(
     }
     for place in other_places(job, row)?.iter() {
         let entry = &place.entry;
-        let other = ExtractRow {
+        let other = PlannedRow {
             pack: job.number_of(place)?,
             offset: entry.offset,
             stored: entry.stored,
@@ -162,7 +162,7 @@ pub fn decode_row(
     Err(chunk_error(job, row, error))
 }
 
-fn stored_range(read: &PackRead, row: &ExtractRow) -> Range<usize> {
+fn stored_range(read: &PackRead, row: &PlannedRow) -> Range<usize> {
     let (first, end) = extent(row);
     (first - read.start) as usize..(end - read.start) as usize
 }
@@ -170,17 +170,17 @@ fn stored_range(read: &PackRead, row: &ExtractRow) -> Range<usize> {
 /// Reads an entry by itself, in a buffer beyond the job's bound, which damage may cost.
 fn decode_alone(
     job: &DecodeJob,
-    row: &ExtractRow,
+    row: &PlannedRow,
     decoder: &mut Decoder,
     plain: &mut [u8],
 ) -> Result<()> {
     job.cancel.check()?;
     let reads = plan_reads(std::slice::from_ref(row), usize::MAX);
     let [read] = reads.as_slice() else {
-        return Err(MoveError::internal("one row is one read"));
+        return Err(NativeError::internal("one row is one read"));
     };
     if row.stored as usize > job.options.geometry.chunk_bytes() {
-        return Err(MoveError::pack(
+        return Err(NativeError::pack(
             u64::from(row.offset),
             "an entry is longer than a chunk",
         ));
@@ -193,13 +193,13 @@ fn decode_alone(
 /// Decodes into exactly the slot's length and compares the digest (nothing is sized by stored data).
 fn decode_stored(
     job: &DecodeJob,
-    row: &ExtractRow,
+    row: &PlannedRow,
     stored: &[u8],
     decoder: &mut Decoder,
     plain: &mut [u8],
 ) -> Result<()> {
     if plain.len() != row.plain as usize {
-        return Err(MoveError::codec(format!(
+        return Err(NativeError::codec(format!(
             "{} bytes do not fit a slot of {}",
             row.plain,
             plain.len()
@@ -207,7 +207,7 @@ fn decode_stored(
     }
     decoder.decode(row.codec, stored, plain)?;
     if digest::of_chunk(plain) != row.digest {
-        return Err(MoveError::codec("the decoded bytes have another digest"));
+        return Err(NativeError::codec("the decoded bytes have another digest"));
     }
     job.counters
         .bytes_decoded
@@ -216,9 +216,9 @@ fn decode_stored(
 }
 
 /// The failure of a chunk of which no copy is good, naming slot, digest and pack.
-fn chunk_error(job: &DecodeJob, row: &ExtractRow, error: MoveError) -> MoveError {
+fn chunk_error(job: &DecodeJob, row: &PlannedRow, error: NativeError) -> NativeError {
     // A medium that cannot be read at all is the repository's failure, not a proof of wrong bytes.
-    if matches!(error, MoveError::BackendFailed { .. }) {
+    if matches!(error, NativeError::BackendFailed { .. }) {
         return error;
     }
     let path = job.pack(row.pack).ok().map(|pack| job.packs.path(&pack.id));
@@ -231,7 +231,7 @@ fn chunk_error(job: &DecodeJob, row: &ExtractRow, error: MoveError) -> MoveError
         row.slot, row.stored, row.offset
     );
     let offset = Some(job.options.geometry.offset(row.slot));
-    MoveError::ChunkCorrupt {
+    NativeError::ChunkCorrupt {
         digest: row.digest,
         offset,
         path,
@@ -244,8 +244,8 @@ mod tests {
     use super::*;
     use crate::codec::Codec;
 
-    fn row(pack: u32, offset: u32, stored: u32) -> ExtractRow {
-        ExtractRow {
+    fn row(pack: u32, offset: u32, stored: u32) -> PlannedRow {
+        PlannedRow {
             slot: 0,
             digest: [0; 32],
             pack,

@@ -14,13 +14,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
 use crate::aligned_buf::AlignedBuf;
+use crate::cancel::Cancel;
+use crate::contain_panic::contain_panic;
 use crate::device;
 use crate::digest::Digest;
 use crate::direct_file::DirectFile;
-use crate::error::{MoveError, Result};
-use crate::pack::{Entry, EntryKind, PackBuilder, REPOSITORY_ID_BYTES, SALT_BYTES, SealedPack};
+use crate::error::{NativeError, Result};
+use crate::pack::{Entry, EntryType, PackBuilder, REPOSITORY_ID_BYTES, SALT_BYTES, SealedPack};
 use crate::transfer::write_run;
-use crate::waiting::{Cancel, contain_panic, lock, timed, wait};
+use crate::waiting::{lock, timed, wait};
 
 /// How the packs of one job are made.
 #[derive(Debug, Clone)]
@@ -39,7 +41,7 @@ pub struct WrittenPack {
     pub id: Digest,
     pub path: PathBuf,
     pub bytes: u64,
-    pub kind: EntryKind,
+    pub kind: EntryType,
     pub entries: Arc<[Entry]>,
 }
 
@@ -88,12 +90,12 @@ struct State {
     queue: VecDeque<PackBuilder>,
     writing: usize,
     sealed: Vec<WrittenPack>,
-    failure: Option<MoveError>,
+    failure: Option<NativeError>,
     is_closing: bool,
 }
 
 struct OpenPack {
-    kind: EntryKind,
+    kind: EntryType,
     builder: PackBuilder,
 }
 
@@ -128,7 +130,7 @@ impl PackSpool {
                 .spawn(move || shared.write_packs())
                 // The drop of `spool` ends those that did start.
                 .map_err(|error| {
-                    MoveError::internal(format!("cannot start a writer thread: {error}"))
+                    NativeError::internal(format!("cannot start a writer thread: {error}"))
                 })?;
             lock(&spool.threads).push(thread);
         }
@@ -150,13 +152,13 @@ impl PackSpool {
     }
 
     /// Fails the job for good: a chunk was claimed and is not going to be stored.
-    pub fn poison(&self, error: MoveError) {
+    pub fn poison(&self, error: NativeError) {
         lock(&self.shared.state).poison(error);
         self.shared.changed.notify_all();
     }
 
     /// A pack of this kind with room for `plain_bytes`, waiting for a free buffer if need be.
-    pub fn open(&self, kind: EntryKind, plain_bytes: usize) -> Result<Filling<'_>> {
+    pub fn open(&self, kind: EntryType, plain_bytes: usize) -> Result<Filling<'_>> {
         let mut state = lock(&self.shared.state);
         loop {
             self.shared.check(&state)?;
@@ -245,7 +247,7 @@ impl Drop for PackSpool {
 }
 
 impl State {
-    fn poison(&mut self, error: MoveError) {
+    fn poison(&mut self, error: NativeError) {
         self.failure.get_or_insert(error);
         self.queue.clear();
     }
@@ -257,7 +259,7 @@ impl Shared {
             return Err(failure.clone());
         }
         if state.is_closing {
-            return Err(MoveError::Cancelled);
+            return Err(NativeError::Cancelled);
         }
         self.cancel.check()
     }
@@ -273,10 +275,10 @@ impl Shared {
         Some(AlignedBuf::with_capacity(self.options.pack_bytes))
     }
 
-    fn begin_pack(&self, kind: EntryKind, buffer: AlignedBuf) -> Result<PackBuilder> {
+    fn begin_pack(&self, kind: EntryType, buffer: AlignedBuf) -> Result<PackBuilder> {
         let mut salt = [0; SALT_BYTES];
         getrandom::fill(&mut salt)
-            .map_err(|error| MoveError::internal(format!("no random numbers: {error}")))?;
+            .map_err(|error| NativeError::internal(format!("no random numbers: {error}")))?;
         Ok(PackBuilder::new(
             kind,
             self.options.repository_id,
@@ -379,13 +381,13 @@ impl Shared {
 }
 
 /// A missing folder is not a missing object, and a file in the way not an object that exists.
-fn write_error(path: &Path, cause: io::Error) -> MoveError {
-    match MoveError::backend(
+fn write_error(path: &Path, cause: io::Error) -> NativeError {
+    match NativeError::backend(
         path,
         io::Error::from_raw_os_error(cause.raw_os_error().unwrap_or(libc::EIO)),
     ) {
-        full @ MoveError::BackendFull { .. } => full,
-        _ => MoveError::BackendFailed {
+        full @ NativeError::BackendFull { .. } => full,
+        _ => NativeError::BackendFailed {
             path: path.to_owned(),
             offset: None,
             cause: Arc::new(cause),
@@ -397,7 +399,7 @@ fn write_error(path: &Path, cause: io::Error) -> MoveError {
 /// others have already been told that its chunks are known.
 pub struct Filling<'a> {
     spool: &'a PackSpool,
-    kind: EntryKind,
+    kind: EntryType,
     builder: Option<PackBuilder>,
 }
 
@@ -412,7 +414,7 @@ impl Filling<'_> {
     pub fn builder(&mut self) -> Result<&mut PackBuilder> {
         self.builder
             .as_mut()
-            .ok_or_else(|| MoveError::internal("a sealed pack was filled"))
+            .ok_or_else(|| NativeError::internal("a sealed pack was filled"))
     }
 
     /// Hands the pack to the writers.
@@ -432,7 +434,7 @@ impl Drop for Filling<'_> {
         };
         let mut state = lock(&self.spool.shared.state);
         if thread::panicking() {
-            state.poison(MoveError::internal(
+            state.poison(NativeError::internal(
                 "a computing thread panicked over an open pack",
             ));
         } else if !state.is_closing {
@@ -508,7 +510,7 @@ mod tests {
     }
 
     /// Puts `chunks` chunks of noise into packs.
-    fn put(spool: &PackSpool, kind: EntryKind, chunks: usize) -> Result<()> {
+    fn put(spool: &PackSpool, kind: EntryType, chunks: usize) -> Result<()> {
         let mut encoder = Encoder::new(Codec::None, 0).unwrap();
         let plain = Seeded::new(1).bytes(CHUNK, false);
         for number in 0..chunks {
@@ -523,8 +525,8 @@ mod tests {
     fn packs_are_durable_files_named_by_their_bytes() {
         let folder = Folder::new();
         let (spool, _) = spool(&folder, 3, Box::new(DiskFiles));
-        put(&spool, EntryKind::Chunk, 40).unwrap();
-        put(&spool, EntryKind::Page, 1).unwrap();
+        put(&spool, EntryType::Chunk, 40).unwrap();
+        put(&spool, EntryType::Page, 1).unwrap();
         spool.flush().unwrap();
         let packs = spool.take_sealed().unwrap();
         assert_eq!(
@@ -534,7 +536,7 @@ mod tests {
         assert_eq!(
             packs
                 .iter()
-                .filter(|pack| pack.kind == EntryKind::Page)
+                .filter(|pack| pack.kind == EntryType::Page)
                 .count(),
             1
         );
@@ -558,8 +560,8 @@ mod tests {
         let folder = Folder::new();
         let (spool, _) = spool(&folder, 1, Box::new(DiskFiles));
         for _ in 0..3 {
-            put(&spool, EntryKind::Chunk, 2).unwrap();
-            put(&spool, EntryKind::Page, 2).unwrap();
+            put(&spool, EntryType::Chunk, 2).unwrap();
+            put(&spool, EntryType::Page, 2).unwrap();
         }
         spool.flush().unwrap();
         assert_eq!(spool.take_sealed().unwrap().len(), 6);
@@ -572,7 +574,7 @@ mod tests {
         let (spool, _) = spool(&folder, 3, Box::new(SlowFiles(Duration::from_millis(100))));
         thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| put(&spool, EntryKind::Chunk, 30).unwrap());
+                scope.spawn(|| put(&spool, EntryType::Chunk, 30).unwrap());
             }
         });
         spool.flush().unwrap();
@@ -600,11 +602,11 @@ mod tests {
                 calls,
             });
             let (spool, _) = spool(&folder, 2, files);
-            let outcome = put(&spool, EntryKind::Chunk, 400);
+            let outcome = put(&spool, EntryType::Chunk, 400);
             assert_eq!(outcome.unwrap_err().code(), code);
             assert_eq!(spool.flush().unwrap_err().code(), code);
             assert_eq!(spool.take_sealed().unwrap_err().code(), code);
-            assert_eq!(put(&spool, EntryKind::Page, 1).unwrap_err().code(), code);
+            assert_eq!(put(&spool, EntryType::Page, 1).unwrap_err().code(), code);
             spool.close();
             assert_eq!(folder.file_count(), 0, "nothing of it is left");
         }
@@ -619,7 +621,7 @@ mod tests {
             Box::new(TakenNames(folder.path().join("taken"))),
         );
         fs::write(folder.path().join("taken"), "somebody else's").unwrap();
-        put(&spool, EntryKind::Chunk, 1).unwrap();
+        put(&spool, EntryType::Chunk, 1).unwrap();
         let error = spool.flush().unwrap_err();
         assert_eq!(
             (error.code(), error.os()),
@@ -655,19 +657,19 @@ mod tests {
     fn closing_removes_what_nobody_took_and_keeps_the_rest() {
         let folder = Folder::new();
         let (spool, _) = spool(&folder, 2, Box::new(DiskFiles));
-        put(&spool, EntryKind::Chunk, 3).unwrap();
+        put(&spool, EntryType::Chunk, 3).unwrap();
         spool.flush().unwrap();
         let taken = spool.take_sealed().unwrap();
-        put(&spool, EntryKind::Chunk, 3).unwrap();
+        put(&spool, EntryType::Chunk, 3).unwrap();
         spool.flush().unwrap();
-        put(&spool, EntryKind::Chunk, 3).unwrap();
+        put(&spool, EntryType::Chunk, 3).unwrap();
         assert_eq!(folder.file_count(), 2);
         spool.close();
         spool.close();
         assert_eq!(folder.file_count(), 1);
         assert!(taken[0].path.exists());
         assert_eq!(
-            spool.open(EntryKind::Chunk, 1).err().unwrap().code(),
+            spool.open(EntryType::Chunk, 1).err().unwrap().code(),
             "CANCELLED"
         );
     }
@@ -676,9 +678,9 @@ mod tests {
     fn a_call_that_waits_for_a_buffer_ends_with_cancel() {
         let folder = Folder::new();
         let (spool, cancel) = spool(&folder, 1, Box::new(DiskFiles));
-        let held = spool.open(EntryKind::Chunk, 1).unwrap();
+        let held = spool.open(EntryType::Chunk, 1).unwrap();
         let started = thread::scope(|scope| {
-            let waiter = scope.spawn(|| spool.open(EntryKind::Chunk, 1).map(drop));
+            let waiter = scope.spawn(|| spool.open(EntryType::Chunk, 1).map(drop));
             thread::sleep(Duration::from_millis(20));
             let started = Instant::now();
             cancel.cancel();

@@ -12,8 +12,10 @@ use std::time::Instant;
 
 use crate::aligned_buf::AlignedBuf;
 use crate::buffer_pool::{BufferPool, Lease};
-use crate::error::{MoveError, Result};
-use crate::waiting::{Cancel, add_elapsed, contain_panic, lock, wait};
+use crate::cancel::Cancel;
+use crate::contain_panic::contain_panic;
+use crate::error::{NativeError, Result};
+use crate::waiting::{add_elapsed, lock, wait};
 
 /// The computing end of a call.
 pub trait Consumer<T> {
@@ -61,7 +63,7 @@ impl ReadAhead<'_> {
                 reader
                     .spawn_scoped(scope, || self.read(&line, &fill))
                     .map_err(|error| {
-                        MoveError::internal(format!("cannot start a reader thread: {error}"))
+                        NativeError::internal(format!("cannot start a reader thread: {error}"))
                     })?;
             }
             for number in 0..count {
@@ -96,7 +98,7 @@ impl ReadAhead<'_> {
     ) {
         let go_on = || {
             if line.is_stopped.load(Ordering::Relaxed) {
-                Err(MoveError::Cancelled)
+                Err(NativeError::Cancelled)
             } else {
                 self.cancel.check()
             }
@@ -136,7 +138,7 @@ impl ReadAhead<'_> {
         state
             .ready
             .remove(&number)
-            .ok_or_else(|| MoveError::internal("a filled buffer was lost"))
+            .ok_or_else(|| NativeError::internal("a filled buffer was lost"))
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
                 0
             }));
             if fail_at == Some(number) {
-                return Err(MoveError::argument("told to fail"));
+                return Err(NativeError::argument("told to fail"));
             }
             buffer.extend_from_slice(&(number as u64).to_le_bytes());
             Ok(number)

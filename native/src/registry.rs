@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::waiting::lock;
 
 /// Things of one kind; a number is never given twice in the life of the process.
@@ -34,7 +34,7 @@ impl<T> Registry<T> {
     pub fn get(&self, handle: u32) -> Result<Arc<T>> {
         let found = lock(&self.open).get(&handle).cloned();
         found.ok_or_else(|| {
-            MoveError::argument(format!("no open {} has the number {handle}", self.what))
+            NativeError::argument(format!("no open {} has the number {handle}", self.what))
         })
     }
 

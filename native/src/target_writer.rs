@@ -6,9 +6,11 @@ use std::sync::{Condvar, Mutex};
 
 use crate::aligned_buf::ALIGNMENT;
 use crate::buffer_pool::{BufferPool, Lease};
-use crate::error::{MoveError, Result};
+use crate::cancel::Cancel;
+use crate::contain_panic::contain_panic;
+use crate::error::{NativeError, Result};
 use crate::transfer::{WriteAt, WriteFailure, write_run};
-use crate::waiting::{Cancel, contain_panic, lock, timed, wait};
+use crate::waiting::{lock, timed, wait};
 
 /// What the writers of one call share with its computing thread. The pool bounds the queue.
 pub struct WriteQueue<'a> {
@@ -21,7 +23,7 @@ pub struct WriteQueue<'a> {
 #[derive(Default)]
 struct QueueState<'a> {
     batches: VecDeque<WriteBatch<'a>>,
-    failure: Option<MoveError>,
+    failure: Option<NativeError>,
     is_ended: bool,
 }
 
@@ -91,7 +93,7 @@ impl<'a> WriteQueue<'a> {
         }
     }
 
-    fn fail(&self, error: MoveError) {
+    fn fail(&self, error: NativeError) {
         lock(&self.state).failure.get_or_insert(error);
         self.changed.notify_all();
     }
@@ -118,7 +120,7 @@ impl<'a> WriteQueue<'a> {
             None => self
                 .cancel
                 .check()
-                .and_then(|()| Err(MoveError::internal("writers left bytes unwritten"))),
+                .and_then(|()| Err(NativeError::internal("writers left bytes unwritten"))),
         }
     }
 }
@@ -155,7 +157,7 @@ impl<'q, 'a> TargetWriter<'q, 'a> {
         let batch = self
             .open
             .as_mut()
-            .ok_or_else(|| MoveError::internal("no buffer to write from"))?;
+            .ok_or_else(|| NativeError::internal("no buffer to write from"))?;
         Ok(&mut batch.buffer.spare_mut()[..bytes])
     }
 
@@ -164,7 +166,7 @@ impl<'q, 'a> TargetWriter<'q, 'a> {
         let batch = self
             .open
             .as_mut()
-            .ok_or_else(|| MoveError::internal("nothing was put to be written"))?;
+            .ok_or_else(|| NativeError::internal("nothing was put to be written"))?;
         let at = batch.buffer.len();
         match batch.pieces.last_mut() {
             Some(last)

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::aligned_buf::ALIGNMENT;
-use crate::batch::{SLOT_RESULT_BYTES, STATE_ZERO, SlotRow};
+use crate::batch::{SLOT_ROW_BYTES, STATE_ZERO, WantedRow};
 use crate::codec::Codec;
 use crate::decode_job::{DecodeJob, DecodeOptions};
 use crate::direct_file::DirectFile;
@@ -299,17 +299,17 @@ pub(crate) fn ingest_all(job: &EncodeJob) -> Vec<u8> {
 /// The states of slots as text: '0' zero, '1' known, '2' stored.
 pub(crate) fn states(results: &[u8]) -> String {
     results
-        .chunks(SLOT_RESULT_BYTES)
+        .chunks(SLOT_ROW_BYTES)
         .map(|slot| char::from(b'0' + slot[0]))
         .collect()
 }
 
 /// The slots of a whole volume that hold data, as a restore asks for them.
-pub(crate) fn wanted(results: &[u8]) -> Vec<SlotRow> {
-    let slots = results.chunks(SLOT_RESULT_BYTES).enumerate();
+pub(crate) fn wanted(results: &[u8]) -> Vec<WantedRow> {
+    let slots = results.chunks(SLOT_ROW_BYTES).enumerate();
     slots
         .filter(|(_, result)| result[0] != STATE_ZERO)
-        .map(|(slot, result)| SlotRow {
+        .map(|(slot, result)| WantedRow {
             slot: slot as u64,
             digest: array_at(result, 1),
         })

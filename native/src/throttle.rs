@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::cancel::{Cancel, POLL};
 use crate::error::Result;
-use crate::waiting::{Cancel, POLL, add_elapsed, lock};
+use crate::waiting::{add_elapsed, lock};
 
 /// Unused time that may be caught up with after a pause.
 const BURST: Duration = Duration::from_millis(100);

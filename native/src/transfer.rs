@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use crate::aligned_buf::ALIGNMENT;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 
 /// Where bytes are read from: a device, a file, or in tests a memory that fails on demand.
 pub trait ReadAt: Send + Sync {
@@ -27,14 +27,14 @@ pub enum ReadFailure {
 
 impl ReadFailure {
     /// The failure of a source (never one of the repository).
-    pub fn of_source(self) -> MoveError {
+    pub fn of_source(self) -> NativeError {
         match self {
-            Self::Failed { offset, cause } => MoveError::source(offset, cause),
+            Self::Failed { offset, cause } => NativeError::source(offset, cause),
             Self::Short {
                 offset,
                 wanted,
                 got,
-            } => MoveError::SourceShortRead {
+            } => NativeError::SourceShortRead {
                 offset,
                 wanted,
                 got,
@@ -43,14 +43,14 @@ impl ReadFailure {
     }
 
     /// The failure of a pack, which is too short or cannot be read.
-    pub fn of_pack(self, path: &Path) -> MoveError {
+    pub fn of_pack(self, path: &Path) -> NativeError {
         match self {
-            Self::Failed { offset, cause } => MoveError::backend_read(path, offset, cause),
+            Self::Failed { offset, cause } => NativeError::backend_read(path, offset, cause),
             Self::Short {
                 offset,
                 wanted,
                 got,
-            } => MoveError::pack(offset, format!("it ends after {got} of {wanted} bytes"))
+            } => NativeError::pack(offset, format!("it ends after {got} of {wanted} bytes"))
                 .in_pack(path),
         }
     }
@@ -63,8 +63,8 @@ pub struct WriteFailure {
 }
 
 impl WriteFailure {
-    pub fn of_target(self) -> MoveError {
-        MoveError::target(Some(self.offset), self.cause)
+    pub fn of_target(self) -> NativeError {
+        NativeError::target(Some(self.offset), self.cause)
     }
 }
 

@@ -50,6 +50,11 @@ export function segmentName(id: string): string {
   return `index/${id}`
 }
 
+/** The id in the name of a pack or a segment. */
+export function objectId(name: string): string {
+  return name.slice(name.lastIndexOf('/') + 1)
+}
+
 /** Whether `name` is the name of an index segment. */
 export function isSegmentName(name: string): boolean {
   return name.startsWith('index/')

@@ -48,12 +48,12 @@ export const diffCommand = defineCommand({
 })
 
 /** Offset and length, right-aligned, so that rows can be read as they come. */
-export function diffRow(offset: number, length: number): string {
+function diffRow(offset: number, length: number): string {
   return `${String(offset).padStart(WIDTH)}  ${String(length).padStart(WIDTH)}`
 }
 
 /** The last line for people. */
-export function diffTotal(extents: number, bytes: number): string {
+function diffTotal(extents: number, bytes: number): string {
   if (extents === 0) return 'no difference'
   return `${extents} ${extents === 1 ? 'extent' : 'extents'}, ${formatBytes(bytes)} (${bytes}) differ`
 }

@@ -60,7 +60,7 @@ export const initCommand = defineCommand({
 })
 
 /** What was made, and what to do with it. */
-export function initSummary(info: RepositoryInfo): readonly string[] {
+function initSummary(info: RepositoryInfo): readonly string[] {
   return [
     ...alignFields([
       ['repository', printable(info.path)],

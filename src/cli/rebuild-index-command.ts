@@ -30,7 +30,7 @@ export const rebuildIndexCommand = defineCommand({
 })
 
 /** What the new index holds, and what could not be read into it. */
-export function rebuildSummary(result: RebuildIndexResult): readonly string[] {
+function rebuildSummary(result: RebuildIndexResult): readonly string[] {
   return [
     ...alignFields([
       ['packs', String(result.packs)],

@@ -16,7 +16,7 @@ interface Contents {
 }
 
 /** Unpacks the program and runs it; says why when there is no place for it. */
-export function startSingleBinary(): void {
+function startSingleBinary(): void {
   const folder = unpackOrExit(embeddedProgram())
   const main = join(folder, 'main.js')
   process.argv[1] = main

@@ -27,6 +27,17 @@ export async function* treeDiff(a: TreeReader, b: TreeReader): AsyncGenerator<Sl
   })
 }
 
+/** As `treeDiff`, but only slots that `tree` has: where it differs from `other`. */
+export async function* slotsDifferingFrom(
+  tree: TreeReader,
+  other: TreeReader,
+): AsyncGenerator<SlotRun> {
+  for await (const { first, count } of treeDiff(tree, other)) {
+    const end = Math.min(first + count, tree.slotCount)
+    if (end > first) yield { first, count: end - first }
+  }
+}
+
 /** Slots from the first on that are equally long in both; at most one that both have is not. */
 function comparableSlots(a: TreeReader, b: TreeReader): number {
   const common = Math.min(a.slotCount, b.slotCount)

@@ -15,8 +15,6 @@ import { TreePages, entriesOf } from './tree-pages.js'
 import type { TreeEntry, TreePagesOptions } from './tree-pages.js'
 import { levelSlots } from './tree-shape.js'
 
-export { treeDiff } from './tree-diff.js'
-
 /** A page that cannot be had or believed, and the slots that are lost with it. */
 export interface PageDamage {
   /** Hex. */
@@ -25,12 +23,6 @@ export interface PageDamage {
   readonly first: number
   readonly count: number
   readonly error: MoverError
-}
-
-/** A page's place and name. */
-export interface NamedPage {
-  readonly level: number
-  readonly digest: Uint8Array
 }
 
 export interface SlotsOptions {
@@ -127,11 +119,6 @@ export class TreeReader {
     return this.#pages.children(level, entries)
   }
 
-  /** Yields every page, parents first; reads all of them but those of the lowest level. */
-  async *pages(): AsyncGenerator<NamedPage> {
-    yield* this.#pagesBelow(this.tree.height, [this.#pages.top])
-  }
-
   /** Yields the slots below entries of one level: siblings' pages are read together. */
   async *#walk(level: number, entries: readonly TreeEntry[], walk: Walk): AsyncGenerator<SlotRows> {
     const span = levelSlots(level)
@@ -174,18 +161,6 @@ export class TreeReader {
       children.push(...(await this.#childrenOrDamage(level, [entry], onDamage)))
     }
     return children
-  }
-
-  async *#pagesBelow(level: number, entries: readonly TreeEntry[]): AsyncGenerator<NamedPage> {
-    const pages = entries.filter(({ row }) => !isZeroRow(row, 0))
-    for (const { row } of pages)
-      yield { level: level - 1, digest: Uint8Array.from(rowDigest(row, 0)) }
-    if (level <= 1) return
-    const children = await this.children(level, pages)
-    for (const [position, { index }] of pages.entries()) {
-      const rows = children[position]
-      if (rows !== undefined) yield* this.#pagesBelow(level - 1, entriesOf(index, rows))
-    }
   }
 
   /** The entries of level 0 for these slots: level by level, the pages of each read together. */

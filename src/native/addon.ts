@@ -184,8 +184,8 @@ export interface DecodeCalls {
   extractAsync(job: number, rows: Uint8Array): Promise<{ damaged: Buffer }>
   /** Writes the checked bytes of an extent to a descriptor in order, zeroes where no row is. */
   emit(job: number, rows: Uint8Array, offset: number, length: number, fd: number): Promise<void>
-  /** The id, in hex, of the pack that rows call by an ordinal. */
-  packName(job: number, ordinal: number): string
+  /** The id, in hex, of the pack that rows call by its number. */
+  packName(job: number, pack: number): string
   /** bytesDecoded, bytesWritten, bytesReadStored, readWaitNs, writeWaitNs, rateWaitNs, chunksDone. */
   decodeCounters(job: number): Float64Array
   /** Makes every call of the job return soon; joins nothing. */

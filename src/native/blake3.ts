@@ -19,26 +19,6 @@ export function pageDigest(bytes: Uint8Array): Uint8Array {
   return deriveDigest('mover 1 tree page', bytes)
 }
 
-/** Hashes bytes that come in pieces. */
-export interface DigestStream {
-  update(bytes: Uint8Array): DigestStream
-  /** The digest of all bytes so far. */
-  digest(): Uint8Array
-}
-
-/** Begins a digest of bytes in pieces: plain, or in derive-key mode when there is a `context`. */
-export function digestStream(context?: string): DigestStream {
-  const hasher = context === undefined ? new Blake3Hasher() : Blake3Hasher.newDeriveKey(context)
-  const stream: DigestStream = {
-    update(bytes) {
-      hasher.update(viewOf(bytes))
-      return stream
-    },
-    digest: () => Uint8Array.from(hasher.digestBuffer()),
-  }
-  return stream
-}
-
 /** The same bytes, as the type that the package asks for. */
 function viewOf({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
   return Buffer.from(buffer, byteOffset, byteLength)

@@ -51,11 +51,6 @@ export function* auditWindows(
   if (window.length > 0) yield window
 }
 
-/** All windows as one: as much memory as the sample is large. */
-export function auditSlots(question: Drawing & { readonly plan: BackupPlan }): number[] {
-  return [...auditWindows(question)].flat()
-}
-
 /** The same sample of the slots that `excluded`, which counts as read, does not hold; ascending. */
 export function auditSample(question: Drawing & { readonly excluded: SlotSet }): number[] {
   const { excluded, policy, random } = question

@@ -6,8 +6,6 @@ import { coverVolume, drainExtents, type StatedExtents } from '../cbt/change-map
 import { bitmapBytes, dirtyExtents } from '../cbt/dirty-bitmap.js'
 import type { Health } from '../cbt/health.js'
 
-export type { Health } from '../cbt/health.js'
-
 /** Says what changed on a volume since a checkpoint. Its answers are used, and never trusted. */
 export interface ChangeSource {
   /** As the caller named it: data for messages. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import type { Backend } from '../backend/backend.js'
-import { segmentName } from '../backend/object-name.js'
+import { objectId, segmentName } from '../backend/object-name.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
@@ -97,7 +97,7 @@ export class ChunkStore implements AsyncDisposable {
   async #listed(options?: AbortOptions): Promise<Map<string, string>> {
     const published = new Map<string, string>()
     for await (const { name } of this.backend.list('index/', options)) {
-      published.set(name.slice('index/'.length), join(this.root, name))
+      published.set(objectId(name), join(this.root, name))
     }
     return published
   }

@@ -61,3 +61,9 @@ t.test('only our own codes pass for codes', async t => {
   for (const code of ['ENOENT', '', 'toString', '__proto__'])
     t.equal(isMoverErrorCode(code), false, code)
 })
+
+t.test('what passes by itself is marked as such', async t => {
+  const errorOf = (os: string) => new MoverError('SOURCE_FAILED', 'x', { details: { os } })
+  for (const os of ['EAGAIN', 'ESTALE', 'ETIMEDOUT']) t.ok(errorOf(os).retryable, os)
+  for (const os of ['EIO', 'ENOSPC', 'EACCES']) t.notOk(errorOf(os).retryable, os)
+})

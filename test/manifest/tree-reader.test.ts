@@ -141,14 +141,6 @@ t.test('entries of every level are what the tree has there', async t => {
   await t.rejects(reader.entries(0, 127, 2), { name: 'InvariantError' }, 'entries of two pages')
 })
 
-t.test('the pages are named, each with its level', async t => {
-  const { reader, store } = await opened(Array.from({ length: 20_000 }, (_, slot) => slot))
-  const pages = await gather(reader.pages())
-  const levels = [0, 1, 2].map(level => pages.filter(page => page.level === level).length)
-  t.strictSame(levels, [157, 2, 1])
-  t.same(new Set(pages.map(({ digest }) => digestHex(digest))), new Set(store.pages.keys()))
-})
-
 t.test('every damaged page is refused, and its slots alone are lost', async t => {
   const contents = Array.from({ length: 20_000 }, (_, slot) => slot + 1)
   const { geometry, tree, store } = await opened(contents)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { digestHex } from '../../src/core/digest.js'
-import { deriveDigest, digestStream, hashBytes } from '../../src/native/blake3.js'
+import { deriveDigest, hashBytes } from '../../src/native/blake3.js'
 
 /** Input of BLAKE3's own test vectors: 0, 1, …, 250, 0, 1, … */
 const input = (length: number) => Uint8Array.from({ length }, (_, at) => at % 251)
@@ -36,23 +36,6 @@ t.test('gives the digests of BLAKE3’s own test vectors', async t => {
     t.equal(digestHex(hashBytes(input(length))), hash, `${length} bytes`)
     t.equal(digestHex(deriveDigest(CONTEXT, input(length))), derived, `${length} bytes, derived`)
   }
-})
-
-t.test('bytes in pieces have the digest of the whole', async t => {
-  const whole = input(100_000)
-  for (const pieceLength of [1000, 1024, 65_537]) {
-    const plain = digestStream()
-    const derived = digestStream('mover 1 manifest')
-    for (let at = 0; at < whole.length; at += pieceLength) {
-      plain.update(whole.subarray(at, at + pieceLength))
-      derived.update(whole.subarray(at, at + pieceLength))
-    }
-    t.strictSame(plain.digest(), hashBytes(whole))
-    t.strictSame(derived.digest(), deriveDigest('mover 1 manifest', whole))
-    t.strictSame(plain.digest(), hashBytes(whole), 'and asking does not end it')
-    t.strictSame(plain.update(whole).digest(), hashBytes(Buffer.concat([whole, whole])))
-  }
-  t.strictSame(digestStream().digest(), hashBytes(new Uint8Array(0)))
 })
 
 t.test('a guest’s bytes never have the digest of a page or a manifest', async t => {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { SlotSet } from '../../src/core/slot-set.js'
-import { auditCount, auditSample, auditSlots, auditWindows } from '../../src/plan/audit-plan.js'
+import { auditCount, auditSample, auditWindows } from '../../src/plan/audit-plan.js'
 import { BackupPlan } from '../../src/plan/backup-plan.js'
 import { seededRandom } from '../support/random.js'
 
@@ -68,9 +68,9 @@ t.test('only carried slots are audited, and all of them when they are few', asyn
   for (const picture of rows) {
     const clean = [...picture].flatMap((letter, slot) => (letter === '.' ? [slot] : []))
     const question = { plan: planOf(picture), random: seededRandom(1) }
-    t.strictSame(auditSlots({ ...question, policy: 'default' }), clean, picture)
-    t.strictSame(auditSlots({ ...question, policy: 100 }), clean, picture)
-    t.strictSame(auditSlots({ ...question, policy: 'off' }), [], picture)
+    t.strictSame([...auditWindows({ ...question, policy: 'default' })].flat(), clean, picture)
+    t.strictSame([...auditWindows({ ...question, policy: 100 })].flat(), clean, picture)
+    t.strictSame([...auditWindows({ ...question, policy: 'off' })].flat(), [], picture)
   }
 })
 
@@ -79,7 +79,7 @@ t.test('every carried slot has the same chance, wherever it lies, seed 4', async
   const plan = planOf('.r..zz....r.')
   const hits = new Array<number>(12).fill(0)
   for (let round = 0; round < 8000; round += 1) {
-    const slots = auditSlots({ plan, policy: 25, random })
+    const slots = [...auditWindows({ plan, policy: 25, random })].flat()
     t.equal(slots.length, 2)
     for (const slot of slots) hits[slot] = (hits[slot] ?? 0) + 1
   }
@@ -102,7 +102,9 @@ t.test('a lie about 1 % of the slots is seen with at least 92 %, seed 5', async 
   let seen = 0
   for (let round = 0; round < 2000; round += 1) {
     if (
-      auditSlots({ plan, policy: 'default', random }).some(slot => slot >= 50_000 && slot < 51_000)
+      [...auditWindows({ plan, policy: 'default', random })]
+        .flat()
+        .some(slot => slot >= 50_000 && slot < 51_000)
     )
       seen += 1
   }

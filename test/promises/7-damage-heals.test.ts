@@ -122,6 +122,13 @@ t.test('a rotten pack, moved away, heals with the next backup of the same bytes'
       flipByte(join(path, name), at)
       const found = (await verified({ repository, packs: true })).damage
       t.match(found, [{ kind: 'pack', name: idOfObject(name) }], `${kind}: verify --packs names it`)
+      const { manifest } = all
+      const target = join(all.folder, 'old')
+      writeFileSync(target, 'what was there')
+      const over = restored({ repository, manifest, target, force: ['exists'] })
+      // Not every page is one of this manifest.
+      if (kind === 'data') await t.rejects(over, { message: /old holds a mixture until/ })
+      else await over.catch(() => {})
 
       renameSync(join(path, name), join(all.folder, `moved-${kind}-${isRebuilt}`))
       const after = await openRepository(path)

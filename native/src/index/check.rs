@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::object::Object;
 use crate::zero::is_zero;
 
@@ -17,7 +17,7 @@ use super::segment::Segment;
 /// Whether a segment is sound: its name, checksums, order, bounds, fan-out and filter. SEGMENT_CORRUPT says
 /// what is not.
 pub fn check_segment(path: &Path, id: &Digest) -> Result<()> {
-    let refused = |message: &str| Err(MoveError::segment(path, None, message));
+    let refused = |message: &str| Err(NativeError::segment(path, None, message));
     let object = Object::open(path)?;
     if object.bytes() > SEGMENT_BYTES_READ_MAX {
         return refused("is longer than any index segment");

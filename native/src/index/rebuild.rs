@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::codec::Decoder;
 use crate::digest::Digest;
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::object::Object;
 use crate::pack::{
     Entry, OBJECT_BYTES_MAX, PACK_HEADER_BYTES, PackHeader, REPOSITORY_ID_BYTES, ReadAt,
@@ -83,7 +83,7 @@ pub(super) fn read_pack(
     pack_bytes: u64,
     read: &mut ReadAt<'_>,
     repository_id: &[u8; REPOSITORY_ID_BYTES],
-) -> Result<(Vec<Entry>, Option<MoveError>)> {
+) -> Result<(Vec<Entry>, Option<NativeError>)> {
     let header = damage(read_header(pack_bytes, read))?;
     if header
         .as_ref()
@@ -91,14 +91,14 @@ pub(super) fn read_pack(
     {
         return Ok((
             Vec::new(),
-            Some(MoveError::pack(0, "belongs to another repository")),
+            Some(NativeError::pack(0, "belongs to another repository")),
         ));
     }
     Ok(match damage(read_footer(pack_bytes, read))? {
         Ok(entries) => (entries, header.err()),
         Err(_) if pack_bytes > OBJECT_BYTES_MAX => (
             Vec::new(),
-            Some(MoveError::pack(None, "is longer than any pack")),
+            Some(NativeError::pack(None, "is longer than any pack")),
         ),
         Err(error) => {
             let bytes = read_whole(pack_bytes as usize, read)?;
@@ -109,7 +109,7 @@ pub(super) fn read_pack(
 
 fn read_header(pack_bytes: u64, read: &mut ReadAt<'_>) -> Result<PackHeader> {
     if pack_bytes < PACK_HEADER_BYTES as u64 {
-        return Err(MoveError::pack(0, "is shorter than its header"));
+        return Err(NativeError::pack(0, "is shorter than its header"));
     }
     let mut header = [0; PACK_HEADER_BYTES];
     read(0, &mut header)?;
@@ -125,7 +125,7 @@ fn damage<T>(read: Result<T>) -> Result<Result<T>> {
     }
 }
 
-fn is_bad_sector(error: &MoveError) -> bool {
+fn is_bad_sector(error: &NativeError) -> bool {
     error.os() == Some("EIO")
 }
 

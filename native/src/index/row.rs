@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::codec::Codec;
 use crate::digest::{self, CHECKSUM_BYTES, DIGEST_BYTES, Digest};
 use crate::fields::{array_at, put, u32_at, u64_at};
-use crate::pack::{Entry, EntryKind, OBJECT_BYTES_MAX, PLAIN_BYTES_MAX};
+use crate::pack::{Entry, EntryType, OBJECT_BYTES_MAX, PLAIN_BYTES_MAX};
 
 const PACK_AT: usize = DIGEST_BYTES;
 const OFFSET_AT: usize = PACK_AT + size_of::<u32>();
@@ -48,7 +48,7 @@ impl Row {
             .then_with(|| self.key().cmp(&other.key()))
     }
 
-    fn key(&self) -> (&Digest, EntryKind, u32, u32) {
+    fn key(&self) -> (&Digest, EntryType, u32, u32) {
         (
             &self.entry.digest,
             self.entry.kind,
@@ -75,7 +75,7 @@ impl Row {
         let (stored, plain) = (u32_at(row, STORED_AT), u32_at(row, PLAIN_AT));
         let entry = Entry {
             digest: digest_of(row),
-            kind: EntryKind::from_byte((plain >> 24) as u8)?,
+            kind: EntryType::from_byte((plain >> 24) as u8)?,
             codec: Codec::from_byte((stored >> 24) as u8)?,
             offset: u32_at(row, OFFSET_AT),
             stored: stored & LENGTH_MASK,

@@ -14,9 +14,9 @@ use memmap2::{Advice, Mmap};
 
 use crate::device;
 use crate::digest::{self, DIGEST_BYTES, Digest};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::fields::{array_at, u64_at};
-use crate::pack::EntryKind;
+use crate::pack::EntryType;
 
 use super::filter;
 use super::layout::{HEADER_BYTES, Header, Layout};
@@ -53,8 +53,8 @@ impl Segment {
 
     /// The same for a file of any name.
     pub fn open_as(path: &Path, id: Digest) -> Result<Self> {
-        let refused = |message: &str| MoveError::segment(path, None, message);
-        let map = device::map_file(path).map_err(|cause| MoveError::backend(path, cause))?;
+        let refused = |message: &str| NativeError::segment(path, None, message);
+        let map = device::map_file(path).map_err(|cause| NativeError::backend(path, cause))?;
         if map.len() as u64 > SEGMENT_BYTES_READ_MAX {
             return Err(refused("is longer than any index segment"));
         }
@@ -113,7 +113,7 @@ impl Segment {
     }
 
     /// All rows of a digest, whatever the filter says.
-    pub fn rows(&self, kind: EntryKind, digest: &Digest) -> Result<Vec<Ranked>> {
+    pub fn rows(&self, kind: EntryType, digest: &Digest) -> Result<Vec<Ranked>> {
         let mut found = Vec::new();
         if !self.is_in_range(digest) {
             return Ok(found);
@@ -131,7 +131,7 @@ impl Segment {
     fn rows_on(
         &self,
         number: usize,
-        kind: EntryKind,
+        kind: EntryType,
         digest: &Digest,
         found: &mut Vec<Ranked>,
     ) -> Result<()> {
@@ -274,8 +274,12 @@ impl Segment {
     }
 
     /// SEGMENT_CORRUPT, naming this segment.
-    pub fn corrupt(&self, offset: impl Into<Option<u64>>, message: impl Into<String>) -> MoveError {
-        MoveError::segment(&self.path, offset, message)
+    pub fn corrupt(
+        &self,
+        offset: impl Into<Option<u64>>,
+        message: impl Into<String>,
+    ) -> NativeError {
+        NativeError::segment(&self.path, offset, message)
     }
 }
 

@@ -21,7 +21,7 @@ mod rebuild;
 const PACK_BYTES: u64 = 1 << 20;
 
 /// What an index must answer: every distinct entry and its pack, by kind and digest.
-type Oracle = BTreeMap<(Digest, EntryKind), Vec<(Digest, Entry)>>;
+type Oracle = BTreeMap<(Digest, EntryType), Vec<(Digest, Entry)>>;
 
 fn output<'a>(prefix: &'a str, replaces: &'a [Digest]) -> Output<'a> {
     Output {
@@ -32,7 +32,7 @@ fn output<'a>(prefix: &'a str, replaces: &'a [Digest]) -> Output<'a> {
     }
 }
 
-fn entry(digest: Digest, kind: EntryKind, offset: u32) -> Entry {
+fn entry(digest: Digest, kind: EntryType, offset: u32) -> Entry {
     Entry {
         digest,
         kind,
@@ -61,7 +61,7 @@ fn packs(range: std::ops::Range<u64>) -> Vec<PackEntries> {
     let describe = |(number, of_pack): (usize, &[u64])| {
         let entries = of_pack
             .iter()
-            .map(|&chunk| entry(digest_of(chunk), EntryKind::Chunk, 192 + 200 * chunk as u32));
+            .map(|&chunk| entry(digest_of(chunk), EntryType::Chunk, 192 + 200 * chunk as u32));
         pack(number as u8, entries.collect())
     };
     numbers.chunks(50).enumerate().map(describe).collect()
@@ -96,7 +96,7 @@ fn index_of(paths: &[PathBuf]) -> ChunkIndex {
     index
 }
 
-fn places(index: &ChunkIndex, kind: EntryKind, digest: &Digest) -> Vec<(Digest, Entry)> {
+fn places(index: &ChunkIndex, kind: EntryType, digest: &Digest) -> Vec<(Digest, Entry)> {
     let found = index.find_all(kind, digest).unwrap();
     found
         .iter()
@@ -124,7 +124,7 @@ fn assert_answers(index: &ChunkIndex, oracle: &Oracle) {
     }
 }
 
-fn assert_unknown(index: &ChunkIndex, kind: EntryKind, digest: &Digest) {
+fn assert_unknown(index: &ChunkIndex, kind: EntryType, digest: &Digest) {
     assert!(!index.knows(kind, digest).unwrap());
     assert_eq!(index.find(kind, digest).unwrap(), None);
     assert_eq!(index.find_all(kind, digest).unwrap(), []);
@@ -158,10 +158,10 @@ fn every_number_of_entries_around_the_border_of_a_page_is_found_again() {
         let index = index_of(&paths);
         assert_answers(&index, &oracle(&packs));
         (2000..4000)
-            .for_each(|absent| assert_unknown(&index, EntryKind::Chunk, &digest_of(absent)));
-        (0..count).for_each(|other| assert_unknown(&index, EntryKind::Page, &digest_of(other)));
+            .for_each(|absent| assert_unknown(&index, EntryType::Chunk, &digest_of(absent)));
+        (0..count).for_each(|other| assert_unknown(&index, EntryType::Page, &digest_of(other)));
         for edge in [[0; 32], [0xff; 32]] {
-            assert_unknown(&index, EntryKind::Chunk, &edge);
+            assert_unknown(&index, EntryType::Chunk, &edge);
         }
     }
 }
@@ -177,7 +177,7 @@ fn ranks_number_the_rows_of_a_segment_without_a_gap() {
     let mut ranks: Vec<u64> = (0..500)
         .map(|number| {
             index
-                .find(EntryKind::Chunk, &digest_of(number))
+                .find(EntryType::Chunk, &digest_of(number))
                 .unwrap()
                 .unwrap()
                 .rank
@@ -201,7 +201,7 @@ fn nothing_to_write_gives_no_segment_unless_something_is_to_be_replaced() {
     let paths = publish(folder.path(), &files);
     check_all(&paths);
     let index = index_of(&paths);
-    assert_unknown(&index, EntryKind::Chunk, &[0; 32]);
+    assert_unknown(&index, EntryType::Chunk, &[0; 32]);
     let info = &index.segments()[0];
     assert_eq!((info.entries, &info.replaces[..]), (0, &replaces[..]));
 }
@@ -214,22 +214,22 @@ fn one_digest_may_have_several_entries_and_both_kinds() {
         pack(
             9,
             vec![
-                entry(shared, EntryKind::Chunk, 500),
-                entry(shared, EntryKind::Page, 900),
+                entry(shared, EntryType::Chunk, 500),
+                entry(shared, EntryType::Page, 900),
             ],
         ),
         pack(
             3,
             vec![
-                entry(shared, EntryKind::Chunk, 200),
-                entry(shared, EntryKind::Chunk, 800),
+                entry(shared, EntryType::Chunk, 200),
+                entry(shared, EntryType::Chunk, 800),
             ],
         ),
         pack(
             3,
             vec![
-                entry(shared, EntryKind::Chunk, 200),
-                entry(page, EntryKind::Page, 300),
+                entry(shared, EntryType::Chunk, 200),
+                entry(page, EntryType::Page, 300),
             ],
         ),
     ];
@@ -245,22 +245,22 @@ fn entries_of_one_digest_over_several_pages_are_all_found_and_their_number_has_a
     let folder = Folder::new();
     for (count, kept) in [(85, 85), (200, 200), (1024, 1024), (1500, 1024)] {
         let mut entries: Vec<Entry> = (0..count)
-            .map(|number| entry(digest_of(7), EntryKind::Chunk, 192 + number))
+            .map(|number| entry(digest_of(7), EntryType::Chunk, 192 + number))
             .collect();
         entries.extend(
             (0..100)
                 .filter(|&n| n != 7)
-                .map(|n| entry(digest_of(n), EntryKind::Chunk, 192)),
+                .map(|n| entry(digest_of(n), EntryType::Chunk, 192)),
         );
         let files = write_segments(&[pack(1, entries)], &output(&folder.prefix(), &[])).unwrap();
         let paths = publish(folder.path(), &files);
         check_all(&paths);
         let index = index_of(&paths);
-        assert_eq!(places(&index, EntryKind::Chunk, &digest_of(7)).len(), kept);
+        assert_eq!(places(&index, EntryType::Chunk, &digest_of(7)).len(), kept);
         (0..100).for_each(|n| {
             assert!(
                 index
-                    .find(EntryKind::Chunk, &digest_of(n))
+                    .find(EntryType::Chunk, &digest_of(n))
                     .unwrap()
                     .is_some()
             )
@@ -277,10 +277,10 @@ fn digests_that_share_what_the_fan_out_holds_are_told_apart() {
         digest
     };
     let other = |number: u64| digest_of(number);
-    let even = (0..400).map(|number| entry(alike(2 * number), EntryKind::Chunk, 192));
+    let even = (0..400).map(|number| entry(alike(2 * number), EntryType::Chunk, 192));
     let packs = [pack(
         1,
-        even.chain((0..300).map(|n| entry(other(n), EntryKind::Chunk, 192)))
+        even.chain((0..300).map(|n| entry(other(n), EntryType::Chunk, 192)))
             .collect(),
     )];
     let paths = publish(
@@ -290,7 +290,7 @@ fn digests_that_share_what_the_fan_out_holds_are_told_apart() {
     check_all(&paths);
     let index = index_of(&paths);
     assert_answers(&index, &oracle(&packs));
-    (0..400).for_each(|number| assert_unknown(&index, EntryKind::Chunk, &alike(2 * number + 1)));
+    (0..400).for_each(|number| assert_unknown(&index, EntryType::Chunk, &alike(2 * number + 1)));
 }
 
 /// Digests are uniform in truth; the search must be right for any.
@@ -306,7 +306,7 @@ fn digests_that_are_not_uniform_are_found_too() {
         let packs = [pack(
             1,
             (0..2000)
-                .map(|n| entry(skewed(n), EntryKind::Chunk, 192))
+                .map(|n| entry(skewed(n), EntryType::Chunk, 192))
                 .collect(),
         )];
         let paths = publish(
@@ -332,21 +332,21 @@ fn segments_come_and_go_while_a_snapshot_stays() {
 
     let snapshot = index.snapshot();
     let found = snapshot
-        .find(EntryKind::Chunk, &digest_of(150))
+        .find(EntryType::Chunk, &digest_of(150))
         .unwrap()
         .unwrap();
     index.drop_segments(&[index.segments()[1].id, [0; 32]]);
     fs::remove_file(&second[0]).unwrap();
-    assert_unknown(&index, EntryKind::Chunk, &digest_of(150));
+    assert_unknown(&index, EntryType::Chunk, &digest_of(150));
     assert_eq!(
-        snapshot.find(EntryKind::Chunk, &digest_of(150)).unwrap(),
+        snapshot.find(EntryType::Chunk, &digest_of(150)).unwrap(),
         Some(found)
     );
 
     // The number of a segment that went is not given again, or bits of a job's bit set would change owners.
     index.add_segments(&written(100..200)).unwrap();
     let again = index
-        .find(EntryKind::Chunk, &digest_of(150))
+        .find(EntryType::Chunk, &digest_of(150))
         .unwrap()
         .unwrap();
     assert_eq!((found.segment, again.segment), (1, 2));
@@ -403,7 +403,7 @@ fn many_threads_look_up_while_segments_change() {
         for _ in 0..4 {
             scope.spawn(|| {
                 (0..3000).for_each(|number| {
-                    assert!(index.knows(EntryKind::Chunk, &digest_of(number)).unwrap())
+                    assert!(index.knows(EntryType::Chunk, &digest_of(number)).unwrap())
                 });
             });
         }

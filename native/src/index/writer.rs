@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::device;
 use crate::digest::{Digest, hex};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::object::{Object, TempFile, TempName};
 use crate::pack::Entry;
 
@@ -257,7 +257,7 @@ impl Draft {
         sync().map_err(|cause| file.failed(cause))?;
         let object = Object::open(file.path())?;
         if object.bytes() != Layout::of(&header.counts).total_bytes {
-            return Err(MoveError::internal(format!(
+            return Err(NativeError::internal(format!(
                 "a segment of {entries} rows has {} bytes",
                 object.bytes()
             )));
@@ -303,7 +303,7 @@ impl PackTable {
             key = key.wrapping_add(1);
         }
         let number = u32::try_from(self.records.len()).map_err(|_| {
-            MoveError::internal(format!("too many packs for a segment at {}", hex(&pack.id)))
+            NativeError::internal(format!("too many packs for a segment at {}", hex(&pack.id)))
         })?;
         self.records.push(pack);
         self.numbers.insert(key, number);

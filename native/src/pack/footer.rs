@@ -3,11 +3,11 @@
 use crate::codec::Codec;
 use crate::device::AlignedBuf;
 use crate::digest::{self, CHECKSUM_BYTES, DIGEST_BYTES};
-use crate::error::{MoveError, Result};
+use crate::error::{NativeError, Result};
 use crate::fields::{array_at, is_reserved, put, u16_at, u32_at, u64_at};
 
 use super::{
-    Entry, EntryKind, OBJECT_BYTES_MAX, PACK_ALIGNMENT, PACK_HEADER_BYTES, VERSION, frame,
+    Entry, EntryType, OBJECT_BYTES_MAX, PACK_ALIGNMENT, PACK_HEADER_BYTES, VERSION, frame,
 };
 
 const OFFSET_AT: usize = DIGEST_BYTES;
@@ -88,7 +88,7 @@ pub fn read_footer(object_bytes: u64, read: &mut ReadAt<'_>) -> Result<Vec<Entry
     if !(shortest..=OBJECT_BYTES_MAX).contains(&object_bytes)
         || !object_bytes.is_multiple_of(PACK_ALIGNMENT as u64)
     {
-        return Err(MoveError::pack(
+        return Err(NativeError::pack(
             None,
             format!("has {object_bytes} bytes, as no pack has"),
         ));
@@ -101,7 +101,7 @@ pub fn read_footer(object_bytes: u64, read: &mut ReadAt<'_>) -> Result<Vec<Entry
     let mut table = vec![0; (trailer_at - bounds.table_at) as usize];
     read(bounds.table_at, &mut table)?;
     if trailer[CHECKSUM_AT..] != digest::checksum16(&[&table, &trailer[..CHECKSUM_AT]]) {
-        return Err(MoveError::pack(bounds.table_at, "its table is damaged"));
+        return Err(NativeError::pack(bounds.table_at, "its table is damaged"));
     }
     entries(&table, &bounds)
 }
@@ -113,7 +113,7 @@ struct Bounds {
 }
 
 fn bounds(trailer: &[u8; TRAILER_BYTES], trailer_at: u64) -> Result<Bounds> {
-    let refused = |message: &str| Err(MoveError::pack(trailer_at, message));
+    let refused = |message: &str| Err(NativeError::pack(trailer_at, message));
     if trailer[..VERSION_AT] != *MAGIC {
         return refused("does not end as a pack");
     }
@@ -147,7 +147,7 @@ fn entries(table: &[u8], bounds: &Bounds) -> Result<Vec<Entry>> {
             .filter(|entry| u64::from(entry.offset) == frame_at + frame::HEAD_BYTES as u64);
         let Some(entry) = entry else {
             let row_at = bounds.table_at + (number * ROW_BYTES) as u64;
-            return Err(MoveError::pack(
+            return Err(NativeError::pack(
                 row_at,
                 format!("row {number} of its table cannot be true"),
             ));
@@ -156,7 +156,7 @@ fn entries(table: &[u8], bounds: &Bounds) -> Result<Vec<Entry>> {
         entries.push(entry);
     }
     if frame_at != bounds.frames_end {
-        return Err(MoveError::pack(
+        return Err(NativeError::pack(
             bounds.table_at,
             "its table does not cover its frames",
         ));
@@ -167,7 +167,7 @@ fn entries(table: &[u8], bounds: &Bounds) -> Result<Vec<Entry>> {
 fn entry(row: &[u8; ROW_BYTES]) -> Option<Entry> {
     let entry = Entry {
         digest: array_at(row, 0),
-        kind: EntryKind::from_byte(row[KIND_AT])?,
+        kind: EntryType::from_byte(row[KIND_AT])?,
         codec: Codec::from_byte(row[CODEC_AT])?,
         offset: u32_at(row, OFFSET_AT),
         stored: u32_at(row, STORED_AT),

@@ -5,7 +5,7 @@ use crate::codec::{Codec, Decoder};
 use crate::digest::{self, CHECKSUM_BYTES, DIGEST_BYTES};
 use crate::fields::{array_at, put, u16_at, u32_at};
 
-use super::{Entry, EntryKind, OBJECT_BYTES_MAX};
+use super::{Entry, EntryType, OBJECT_BYTES_MAX};
 
 const MAGIC: &[u8; 4] = b"MENT";
 const KIND_AT: usize = MAGIC.len();
@@ -79,7 +79,7 @@ fn entry_at(object: &[u8], head_at: usize) -> Option<Entry> {
     }
     let entry = Entry {
         digest: array_at(head, DIGEST_AT),
-        kind: EntryKind::from_byte(head[KIND_AT])?,
+        kind: EntryType::from_byte(head[KIND_AT])?,
         codec: Codec::from_byte(head[CODEC_AT])?,
         offset: (head_at + HEAD_BYTES) as u32,
         stored: u32_at(head, STORED_AT),

@@ -6,7 +6,7 @@ pub(crate) const REPOSITORY_ID: [u8; REPOSITORY_ID_BYTES] = [0x5a; REPOSITORY_ID
 const MIB: usize = 1 << 20;
 
 /// A pack of these chunks, the same from the same salt, codec and chunks.
-pub(crate) fn pack_of(kind: EntryKind, salt: u8, codec: Codec, chunks: &[Vec<u8>]) -> SealedPack {
+pub(crate) fn pack_of(kind: EntryType, salt: u8, codec: Codec, chunks: &[Vec<u8>]) -> SealedPack {
     let mut builder = PackBuilder::new(
         kind,
         REPOSITORY_ID,
@@ -66,7 +66,7 @@ fn plain_of(object: &[u8], entry: &Entry) -> Option<Vec<u8>> {
 
 #[test]
 fn a_pack_gives_back_what_was_put_in_by_its_table_and_by_its_frames() {
-    for kind in [EntryKind::Chunk, EntryKind::Page] {
+    for kind in [EntryType::Chunk, EntryType::Page] {
         for codec in [Codec::None, Codec::Lz4, Codec::Zstd] {
             for count in [0, 1, 2, 84, 85, 86, 300] {
                 let chunks = chunks(count as u64, count);
@@ -96,7 +96,7 @@ fn a_pack_is_never_longer_than_it_may_be_whatever_the_chunks() {
     // Chunk lengths that let frames, table and padding meet the end in every way.
     for chunk_bytes in (3900..4200).chain([16384, 65536, 262_144, MIB - 4096]) {
         let mut builder = PackBuilder::new(
-            EntryKind::Chunk,
+            EntryType::Chunk,
             REPOSITORY_ID,
             [0; SALT_BYTES],
             MIB,
@@ -126,7 +126,7 @@ fn a_pack_is_never_longer_than_it_may_be_whatever_the_chunks() {
 #[test]
 fn chunks_of_no_bytes_and_of_too_many_are_refused_and_leave_the_pack_as_it_was() {
     let mut builder = PackBuilder::new(
-        EntryKind::Chunk,
+        EntryType::Chunk,
         REPOSITORY_ID,
         [0; 32],
         16 * MIB,
@@ -149,7 +149,7 @@ fn chunks_of_no_bytes_and_of_too_many_are_refused_and_leave_the_pack_as_it_was()
 #[test]
 fn packs_of_the_same_chunks_have_different_names_because_of_their_salt() {
     let chunks = chunks(5, 3);
-    let ids = [1, 2].map(|salt| pack_of(EntryKind::Chunk, salt, Codec::Lz4, &chunks).id);
+    let ids = [1, 2].map(|salt| pack_of(EntryType::Chunk, salt, Codec::Lz4, &chunks).id);
     assert_ne!(ids[0], ids[1]);
 }
 
@@ -159,7 +159,7 @@ fn padding_is_zero_in_a_used_buffer() {
     let mut buffer = AlignedBuf::with_capacity(MIB);
     buffer.resize_zeroed(MIB);
     buffer.as_mut_slice().fill(0xff);
-    let mut builder = PackBuilder::new(EntryKind::Chunk, REPOSITORY_ID, [3; 32], MIB, buffer);
+    let mut builder = PackBuilder::new(EntryType::Chunk, REPOSITORY_ID, [3; 32], MIB, buffer);
     let chunk = vec![8; 100];
     builder
         .push(
@@ -170,13 +170,13 @@ fn padding_is_zero_in_a_used_buffer() {
         .unwrap();
     assert_eq!(
         builder.seal().id,
-        pack_of(EntryKind::Chunk, 3, Codec::Lz4, &[chunk]).id
+        pack_of(EntryType::Chunk, 3, Codec::Lz4, &[chunk]).id
     );
 }
 
 #[test]
 fn one_damaged_byte_never_gives_a_wrong_entry() {
-    let pack = pack_of(EntryKind::Chunk, 7, Codec::Lz4, &chunks(7, 6));
+    let pack = pack_of(EntryType::Chunk, 7, Codec::Lz4, &chunks(7, 6));
     let mut object = pack.buffer.to_vec();
     for at in 0..object.len() {
         object[at] ^= 0x41;
@@ -200,7 +200,7 @@ fn one_damaged_byte_never_gives_a_wrong_entry() {
 
 #[test]
 fn a_pack_cut_anywhere_is_refused() {
-    let pack = pack_of(EntryKind::Chunk, 8, Codec::Lz4, &chunks(8, 10));
+    let pack = pack_of(EntryType::Chunk, 8, Codec::Lz4, &chunks(8, 10));
     for length in (0..pack.buffer.len())
         .step_by(61)
         .chain((0..pack.buffer.len()).step_by(4096))
@@ -217,7 +217,7 @@ fn a_pack_cut_anywhere_is_refused() {
 #[test]
 fn frames_are_found_where_the_table_and_some_heads_are_lost() {
     let chunks = chunks(10, 50);
-    let pack = pack_of(EntryKind::Chunk, 9, Codec::Zstd, &chunks);
+    let pack = pack_of(EntryType::Chunk, 9, Codec::Zstd, &chunks);
     let mut object = pack.buffer.to_vec();
     let table_at = pack.entries.last().unwrap().end() as usize;
     object[table_at..].fill(0x77);
@@ -243,7 +243,7 @@ fn a_scan_of_heads_that_lie_stays_linear() {
     // Each head is sound, promises 4 MiB that are there, and gives a digest that is not theirs.
     let entry = Entry {
         digest: [0; 32],
-        kind: EntryKind::Chunk,
+        kind: EntryType::Chunk,
         codec: Codec::None,
         offset: 0,
         stored: PLAIN_BYTES_MAX as u32,
@@ -257,7 +257,7 @@ fn a_scan_of_heads_that_lie_stays_linear() {
 #[test]
 fn sound_tables_that_lie_are_refused() {
     let chunk = vec![3; 5000];
-    let pack = pack_of(EntryKind::Chunk, 2, Codec::None, &[chunk.clone(), chunk]);
+    let pack = pack_of(EntryType::Chunk, 2, Codec::None, &[chunk.clone(), chunk]);
     let lies: [fn(&mut Entry); 12] = [
         |entry| entry.offset = u32::MAX,
         |entry| entry.offset -= 1,
@@ -305,7 +305,7 @@ fn objects_of_lengths_that_no_pack_has_are_refused_unread() {
 
 #[test]
 fn trailers_with_counts_and_offsets_near_their_limits_are_refused() {
-    let pack = pack_of(EntryKind::Chunk, 4, Codec::Lz4, &chunks(4, 3));
+    let pack = pack_of(EntryType::Chunk, 4, Codec::Lz4, &chunks(4, 3));
     let trailer_at = pack.buffer.len() - 64;
     for (at, width) in [(12, 4), (16, 8), (24, 8)] {
         for value in [
@@ -332,13 +332,13 @@ fn trailers_with_counts_and_offsets_near_their_limits_are_refused() {
 
 #[test]
 fn a_failed_read_stays_what_it_is() {
-    let error = read_footer(4096, &mut |_, _| Err(MoveError::Cancelled)).unwrap_err();
+    let error = read_footer(4096, &mut |_, _| Err(NativeError::Cancelled)).unwrap_err();
     assert_eq!(error.code(), "CANCELLED");
 }
 
 #[test]
 fn the_name_of_a_pack_is_checked_against_its_bytes() {
-    let pack = pack_of(EntryKind::Chunk, 4, Codec::Lz4, &chunks(4, 3));
+    let pack = pack_of(EntryType::Chunk, 4, Codec::Lz4, &chunks(4, 3));
     let folder = crate::object::tests::Folder::new();
     let path = folder.path().join("pack");
     std::fs::write(&path, &pack.buffer[..]).unwrap();

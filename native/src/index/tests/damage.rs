@@ -55,11 +55,11 @@ fn assert_right_or_failed(index: &ChunkIndex, oracle: &Oracle) -> usize {
     }
     for absent in 5000..5040 {
         assert!(!matches!(
-            index.knows(EntryKind::Chunk, &digest_of(absent)),
+            index.knows(EntryType::Chunk, &digest_of(absent)),
             Ok(true)
         ));
         assert!(!matches!(
-            index.find(EntryKind::Chunk, &digest_of(absent)),
+            index.find(EntryType::Chunk, &digest_of(absent)),
             Ok(Some(_))
         ));
     }
@@ -103,21 +103,21 @@ fn damage_matters_only_where_no_other_segment_has_the_answer() {
     for number in 0..80 {
         let digest = digest_of(number);
         if number < 50 {
-            assert!(index.knows(EntryKind::Chunk, &digest).unwrap());
-            assert!(index.find(EntryKind::Chunk, &digest).unwrap().is_some());
-            assert_eq!(index.find_all(EntryKind::Chunk, &digest).unwrap().len(), 1);
+            assert!(index.knows(EntryType::Chunk, &digest).unwrap());
+            assert!(index.find(EntryType::Chunk, &digest).unwrap().is_some());
+            assert_eq!(index.find_all(EntryType::Chunk, &digest).unwrap().len(), 1);
         } else {
             assert_eq!(
-                index.knows(EntryKind::Chunk, &digest).unwrap_err().code(),
+                index.knows(EntryType::Chunk, &digest).unwrap_err().code(),
                 "SEGMENT_CORRUPT"
             );
             assert_eq!(
-                index.find(EntryKind::Chunk, &digest).unwrap_err().code(),
+                index.find(EntryType::Chunk, &digest).unwrap_err().code(),
                 "SEGMENT_CORRUPT"
             );
             assert_eq!(
                 index
-                    .find_all(EntryKind::Chunk, &digest)
+                    .find_all(EntryType::Chunk, &digest)
                     .unwrap_err()
                     .code(),
                 "SEGMENT_CORRUPT"
@@ -138,10 +138,10 @@ fn a_filter_that_lost_its_bits_costs_space_and_hides_nothing_from_a_restore() {
     fs::write(&path, bytes).unwrap();
     let index = index_of(&[path]);
     for number in 0..300 {
-        assert!(!index.knows(EntryKind::Chunk, &digest_of(number)).unwrap());
+        assert!(!index.knows(EntryType::Chunk, &digest_of(number)).unwrap());
         assert!(
             index
-                .find(EntryKind::Chunk, &digest_of(number))
+                .find(EntryType::Chunk, &digest_of(number))
                 .unwrap()
                 .is_some()
         );
@@ -213,12 +213,12 @@ fn sound_pages_that_lie_are_refused() {
         let index = index_of(std::slice::from_ref(path));
         let first = digest_of_first_row(&whole);
         assert_eq!(
-            index.find(EntryKind::Chunk, &first).unwrap_err().code(),
+            index.find(EntryType::Chunk, &first).unwrap_err().code(),
             "SEGMENT_CORRUPT",
             "{value} at {field}"
         );
         assert_eq!(
-            index.knows(EntryKind::Chunk, &first).unwrap_err().code(),
+            index.knows(EntryType::Chunk, &first).unwrap_err().code(),
             "SEGMENT_CORRUPT"
         );
         let id = index.segments()[0].id;

@@ -12,8 +12,8 @@ fn golden_objects_have_the_names_they_always_had() {
         .collect();
     let pages = vec![vec![1; 72], vec![2; 4136]];
     let packs = [
-        pack_of(EntryKind::Chunk, 0x11, Codec::None, &plain),
-        pack_of(EntryKind::Page, 0x22, Codec::None, &pages),
+        pack_of(EntryType::Chunk, 0x11, Codec::None, &plain),
+        pack_of(EntryType::Page, 0x22, Codec::None, &pages),
     ];
     let entries = packs.iter().map(|pack| PackEntries {
         id: pack.id,

@@ -53,7 +53,7 @@ fn a_merge_is_the_union_whatever_its_sources_and_its_splits() {
 fn random_pack(random: &mut Seeded) -> PackEntries {
     let id = random.below(6) as u8;
     let entries = (0..random.below(300)).map(|_| {
-        let kind = [EntryKind::Chunk, EntryKind::Page][random.below(2)];
+        let kind = [EntryType::Chunk, EntryType::Page][random.below(2)];
         entry(
             digest_of(random.below(200) as u64),
             kind,
@@ -93,7 +93,7 @@ fn a_merge_does_not_call_replaced_what_it_makes_again() {
             digest[0] = number;
             digest
         };
-        let entries = range.map(|number| entry(digest(number), EntryKind::Chunk, 192));
+        let entries = range.map(|number| entry(digest(number), EntryType::Chunk, 192));
         vec![pack(1, entries.collect())]
     };
     let all = [sorted_chunks(0..85), sorted_chunks(85..170)];

@@ -10,7 +10,7 @@ fn an_index_is_rebuilt_from_packs_alone() {
     let mut expected = Oracle::new();
     let mut paths = Vec::new();
     for number in 0..9 {
-        let kind = [EntryKind::Chunk, EntryKind::Page][number % 2];
+        let kind = [EntryType::Chunk, EntryType::Page][number % 2];
         let pack = pack_of(
             kind,
             number as u8,
@@ -62,7 +62,7 @@ fn an_index_is_rebuilt_from_packs_alone() {
 #[test]
 fn packs_of_another_repository_are_reported_and_packs_that_are_gone_end_a_rebuild() {
     let folder = Folder::new();
-    let pack = pack_of(EntryKind::Chunk, 1, Codec::None, &chunks(1, 3));
+    let pack = pack_of(EntryType::Chunk, 1, Codec::None, &chunks(1, 3));
     let path = folder.path().join("pack");
     fs::write(&path, &pack.buffer[..]).unwrap();
     let prefix = folder.prefix();
@@ -100,7 +100,7 @@ fn rubbish_among_the_packs_is_damage_and_no_more() {
 /// says nothing of the pack, and nothing may be left out because of it.
 #[test]
 fn bad_sectors_cost_what_they_hold_and_other_failures_end_a_rebuild() {
-    let pack = pack_of(EntryKind::Chunk, 1, Codec::None, &chunks(1, 2000));
+    let pack = pack_of(EntryType::Chunk, 1, Codec::None, &chunks(1, 2000));
     let total = pack.buffer.len() as u64;
     for bad in [
         vec![total - 4096],
@@ -114,7 +114,7 @@ fn bad_sectors_cost_what_they_hold_and_other_failures_end_a_rebuild() {
                 .any(|&sector| sector < end && offset < sector + 4096)
             {
                 let cause = std::io::Error::from_raw_os_error(libc::EIO);
-                return Err(MoveError::backend_read(Path::new("pack"), offset, cause));
+                return Err(NativeError::backend_read(Path::new("pack"), offset, cause));
             }
             bytes.copy_from_slice(&pack.buffer[offset as usize..end as usize]);
             Ok(())
@@ -130,7 +130,7 @@ fn bad_sectors_cost_what_they_hold_and_other_failures_end_a_rebuild() {
     }
     let mut denied = |_: u64, _: &mut [u8]| {
         let cause = std::io::Error::from_raw_os_error(libc::ESTALE);
-        Err(MoveError::backend_read(Path::new("pack"), 0, cause))
+        Err(NativeError::backend_read(Path::new("pack"), 0, cause))
     };
     assert_eq!(
         read_pack(total, &mut denied, &REPOSITORY_ID)
@@ -144,7 +144,7 @@ fn bad_sectors_cost_what_they_hold_and_other_failures_end_a_rebuild() {
 fn sound_packs(folder: &Folder, count: u64) -> (Vec<(PathBuf, Digest)>, Oracle) {
     let mut expected = Oracle::new();
     let paths = (0..count).map(|number| {
-        let pack = pack_of(EntryKind::Chunk, 7, Codec::None, &chunks(number, 60));
+        let pack = pack_of(EntryType::Chunk, 7, Codec::None, &chunks(number, 60));
         for entry in &pack.entries {
             let places = expected.entry((entry.digest, entry.kind)).or_default();
             places.push((pack.id, *entry));
