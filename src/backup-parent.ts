@@ -1,6 +1,7 @@
 import type { BackupContext } from './backup.js'
 import { drainExtents, type StatedExtents } from './cbt/change-map.js'
 import type { Geometry } from './core/chunk.js'
+import { isDamage } from './core/damage-error.js'
 import { modeReasonWords } from './core/mode-reason.js'
 import { randomFraction } from './core/random-fraction.js'
 import { openTree } from './manifest-tree.js'
@@ -53,21 +54,26 @@ export async function planOnParent(
   return { choice, plan }
 }
 
-/** Whether chunks that are to be carried are in the repository: a random sample of them. */
+/** Whether what is to be carried is in the repository: a random sample of chunks, and their pages. */
 async function parentHolds(
   { choice: { parent }, plan }: PlannedBackup,
   { repository, signal }: BackupContext,
 ): Promise<boolean> {
   if (parent === null || plan.carriedSlots === 0) return true
-  const digests: Uint8Array[] = []
-  for (const slots of auditWindows({ plan, policy: 'default', random: randomFraction })) {
-    const rows = await openTree(repository.store, parent).lookup(slots)
-    for (const position of slots.keys()) {
-      if (!isZeroRow(rows, position)) digests.push(rowDigest(rows, position))
+  try {
+    const digests: Uint8Array[] = []
+    for (const slots of auditWindows({ plan, policy: 'default', random: randomFraction })) {
+      const rows = await openTree(repository.store, parent).lookup(slots)
+      for (const position of slots.keys()) {
+        if (!isZeroRow(rows, position)) digests.push(rowDigest(rows, position))
+      }
     }
+    return (await lostChunks(repository.store, digests, { signal })).length === 0
+  } catch (error) {
+    // A page is lost as a chunk is; but what a damaged segment does not tell is not known.
+    if (isDamage(error) && error.code !== 'SEGMENT_CORRUPT') return false
+    throw error
   }
-  const lost = await lostChunks(repository.store, digests, { signal })
-  return lost.length === 0
 }
 
 interface AnsweredChoice extends ParentChoice {

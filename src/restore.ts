@@ -160,16 +160,16 @@ async function* slotsOf(tree: TreeReader, slots: SlotSet): AsyncGenerator<SlotRo
 
 async function restoreAndFlush(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {
   const { manifest, target, context } = comparison
-  await target.prepare(manifest.volumeBytes)
-  context.emit({ type: 'stage', stage: 'write' })
   try {
+    await target.prepare(manifest.volumeBytes)
+    context.emit({ type: 'stage', stage: 'write' })
     return await writeTarget(plan, comparison)
   } catch (error) {
     throw target.isNew || !(error instanceof MoverError) ? error : leftMixed(error, target)
   }
 }
 
-/** The error of a restore that had begun to write over what was there. */
+/** The error of a restore that had begun to change what was there. */
 function leftMixed(error: MoverError, target: Target): MoverError {
   const { code, stage, offset, remedy, details, retryable } = error
   const mixed = `${target.name} holds a mixture until a restore to it has ended`

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import type { ListedObject } from './backend/backend.js'
-import { objectId } from './backend/object-name.js'
+import { objectId, packName } from './backend/object-name.js'
 import { throwIfAborted } from './core/abort.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
+import { MoverError } from './core/errors.js'
 import { native } from './native/addon.js'
 import { startProgressMeter } from './pipeline/progress-meter.js'
 import { packsOfSegment } from './store/segment-packs.js'
@@ -21,6 +22,8 @@ export async function verifyPacks(
 ): Promise<VerifiedParts> {
   const { signal } = context
   const totals = { packs: 0, bytes: 0 }
+  // Segments first: a pack is there before a segment names it, and a segment may go any time.
+  const named = await namedPacks(segments, context)
   const packs = await listPacks(context)
   using _meter = meterOfPacks(packs, () => totals.bytes, context)
   const listed = new Set<string>()
@@ -40,7 +43,7 @@ export async function verifyPacks(
   await Promise.all(underWay)
   if (failures.length > 0) throw failures[0]
   throwIfAborted({ signal })
-  await findMissing(segments, { listed, context })
+  await findMissing(named, { listed, context })
   return { ...totals, pages: 0, chunks: 0 }
 }
 
@@ -75,15 +78,31 @@ async function verifyPack(
   }
 }
 
-/** The segments were listed before the packs, and a pack is there before a segment names it. */
-async function findMissing(
+/** Ids of the packs that the segments name. */
+async function namedPacks(
   segments: readonly string[],
+  { repository, signal }: VerifyContext,
+): Promise<ReadonlySet<string>> {
+  const named = new Set<string>()
+  for (const segment of segments) {
+    try {
+      const ids = await packsOfSegment(repository.backend, segment, { signal })
+      for (const id of ids) named.add(id)
+    } catch (error) {
+      // Merged away since it was checked: this was the last moment at which it could be asked.
+      if (!(error instanceof MoverError) || error.code !== 'OBJECT_NOT_FOUND') throw error
+    }
+  }
+  return named
+}
+
+async function findMissing(
+  named: ReadonlySet<string>,
   { listed, context }: { readonly listed: ReadonlySet<string>; readonly context: VerifyContext },
 ): Promise<void> {
   const { repository, report, signal } = context
-  for (const segment of segments) {
-    for (const id of await packsOfSegment(repository.backend, segment, { signal })) {
-      if (!listed.has(id)) report.add('pack', id, 'the index names it, and it is not there')
-    }
+  for (const id of named) {
+    if (listed.has(id) || (await repository.backend.has(packName(id), { signal }))) continue
+    report.add('pack', id, 'the index names it, and it is not there')
   }
 }

@@ -8,7 +8,7 @@ import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Manifest } from './core/manifest.js'
 import type { Damage } from './core/progress.js'
 import { beginJobSession } from './job-session.js'
-import { readManifests } from './manifest/manifest-catalog.js'
+import { readManifests, resolveReference } from './manifest/manifest-catalog.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
 import { DamageReport } from './verify-damage.js'
@@ -139,10 +139,11 @@ async function selectManifests(
   const { manifests, damaged } = await readManifests(repository, undefined, { signal })
   for (const { name, error } of damaged) report.add('manifest', name, damageMessageOrThrow(error))
   if (references === null || references.length === 0) return manifests
-  const ids = new Set<string>()
-  for (const reference of references)
-    ids.add((await repository.resolve(reference, null, { signal })).id)
-  return manifests.filter(({ id }) => ids.has(id))
+  // By the one listing: a backup that commits now must not become the latest, and then be left out.
+  const named = references.map(reference =>
+    resolveReference(reference, { manifests, damaged, volume: null }),
+  )
+  return [...new Map(named.map(manifest => [manifest.id, manifest])).values()]
 }
 
 function isCode(error: unknown, code: string): boolean {

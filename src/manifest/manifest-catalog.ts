@@ -2,6 +2,7 @@
 import type { Backend, ListedObject } from '../backend/backend.js'
 import { manifestName } from '../backend/object-name.js'
 import type { AbortOptions } from '../core/abort.js'
+import { isDamage, isLostByMedium } from '../core/damage-error.js'
 import { MoverError } from '../core/errors.js'
 import type { Manifest } from '../core/manifest.js'
 import { MANIFEST_BYTES_MAX, decodeManifest, encodeManifest } from './manifest-file.js'
@@ -112,9 +113,11 @@ async function readInto(
   try {
     listing.manifests.push(await readManifest(repository, name, options))
   } catch (error) {
-    if (!(error instanceof MoverError) || error.code === 'CANCELLED') throw error
+    if (!(error instanceof MoverError)) throw error
     // Forgotten by another process since it was listed.
     if (error.code === 'OBJECT_NOT_FOUND') return
+    // A system that is out of something, or refuses, says nothing of the bytes.
+    if (!isDamage(error) && !isLostByMedium(error)) throw error
     listing.damaged.push({ name, volumeKey: name.split('/')[1] ?? '', error })
   }
 }

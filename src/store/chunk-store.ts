@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import type { Backend } from '../backend/backend.js'
 import { objectId, segmentName } from '../backend/object-name.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
@@ -10,6 +11,7 @@ import { readPages } from './page-reads.js'
 
 /** How often a listing that was overtaken by others' publishing and merging is made anew. */
 const LISTINGS_MAX = 10
+const LISTING_PAUSE_MS = 2
 
 /**
  * Chunks and pages by digest over a backend: the published index segments, mapped by the native
@@ -59,6 +61,8 @@ export class ChunkStore implements AsyncDisposable {
       if (isSettled) this.#drop([...held].filter(id => !published.has(id)))
       if (isSettled || (missing === null && listing === LISTINGS_MAX)) return damaged
       if (missing !== null && listing === LISTINGS_MAX) throw missing
+      // A network file system may list for a second what another host has removed.
+      if (missing !== null) await setTimeout(LISTING_PAUSE_MS * 2 ** listing)
       before = published
     }
   }

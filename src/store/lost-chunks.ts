@@ -1,5 +1,5 @@
 import type { AbortOptions } from '../core/abort.js'
-import { MoverError } from '../core/errors.js'
+import { isDamage } from '../core/damage-error.js'
 import { ENTRY_TYPES } from '../core/pack.js'
 import { native } from '../native/addon.js'
 import { placeAt, placesIn, type EntryPlace, type IndexedPacks } from './entry-place.js'
@@ -14,10 +14,11 @@ export async function lostChunks(
   options?: AbortOptions,
 ): Promise<Uint8Array[]> {
   if (digests.length === 0) return []
-  const sizes = new Map<string, number | null>()
+  const sizes = new Map<string, Promise<number | null>>()
   const isThere = async ({ pack, packBytes }: EntryPlace): Promise<boolean> => {
-    if (!sizes.has(pack)) sizes.set(pack, await sizeOrNull(backend.size(pack, options)))
-    return sizes.get(pack) === packBytes
+    const size = sizes.get(pack) ?? sizeOrNull(backend.size(pack, options))
+    sizes.set(pack, size)
+    return (await size) === packBytes
   }
   const rows = await native(
     addon => addon.locateEntries(index, ENTRY_TYPES.data, Buffer.concat(digests)),
@@ -41,7 +42,8 @@ async function sizeOrNull(looking: Promise<number>): Promise<number | null> {
   try {
     return await looking
   } catch (error) {
-    if (error instanceof MoverError && error.code === 'OBJECT_NOT_FOUND') return null
+    // Gone, or no regular file.
+    if (isDamage(error)) return null
     throw error
   }
 }

@@ -3,7 +3,7 @@ import { isDamage, isLostByMedium } from '../core/damage-error.js'
 import { digestHex, digestsEqual } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { CHUNK_BYTES_MAX } from '../core/limits.js'
-import { ENTRY_TYPES } from '../core/pack.js'
+import { CODECS, ENTRY_TYPES } from '../core/pack.js'
 import { native } from '../native/addon.js'
 import { pageDigest } from '../native/blake3.js'
 import { placeAt, placesIn, type EntryPlace, type IndexedPacks } from './entry-place.js'
@@ -82,7 +82,7 @@ async function copyOf(
   options?: AbortOptions,
 ): Promise<Uint8Array> {
   const rows = await native(addon => addon.locateCopies(index, ENTRY_TYPES.page, digest), 'read')
-  for (const { pack, offset, stored } of placesIn(rows)) {
+  for (const { pack, offset, stored } of placesIn(rows).filter(isPagePlace)) {
     const page = await orDamage(backend.getRange(pack, offset, stored, options))
     if (isPage(page, digest)) return page
   }
@@ -113,11 +113,13 @@ function pagePlace(rows: Uint8Array, position: number, digest: Uint8Array): Page
       details: { page: digestHex(digest) },
     })
   }
-  if (place.codec !== 0 || place.stored > CHUNK_BYTES_MAX) {
-    const message = `tree page ${digestHex(digest)} is indexed as no page is stored`
-    throw new MoverError('PAGE_CORRUPT', message, { stage: 'read' })
-  }
-  return { ...place, position, digest }
+  // A row that no page has is read as nothing, which is no page: then its other copies are asked.
+  const stored = isPagePlace(place) ? place.stored : 0
+  return { ...place, stored, position, digest }
+}
+
+function isPagePlace({ codec, stored }: EntryPlace): boolean {
+  return codec === CODECS.none && stored <= CHUNK_BYTES_MAX
 }
 
 function coalesce(places: readonly PagePlace[]): PageRead[] {

@@ -170,27 +170,27 @@ t.test('lost packs heal with the next full backup, and no other help', async t =
 
 t.test('what is carried is still there, or all of the volume is read and stored anew', async t => {
   const all = await scene(t)
-  const path = copyRepository(all.path, join(all.folder, 'spoilt'))
-  for (const name of objectsByKind(path).data) rmSync(join(path, name))
-  const repository = await openRepository(path)
-  const changes = extentChanges({ extents: [] })
-  const job = backup({
-    source: all.volume,
-    repository,
-    volume: 'vm',
-    changes,
-    parent: all.manifest,
-  })
-  const fallbacks: string[] = []
-  for await (const event of job.events) if (event.type === 'fallback') fallbacks.push(event.message)
-  const result = await job.result
-  t.match(result, { mode: 'rescan', requested: 'incremental', reason: 'damaged' })
-  t.match(fallbacks, [/incremental was asked for.*rescan.*lost/])
-  const target = join(all.folder, 'target')
-  rmSync(target, { force: true })
-  await restored({ repository, manifest: idOf(result), target })
-  t.equal(await cmp(all.volume, target), '')
-  await repository[Symbol.asyncDispose]()
+  for (const kind of ['data', 'page'] as const) {
+    const path = copyRepository(all.path, join(all.folder, 'spoilt'))
+    for (const name of objectsByKind(path)[kind]) rmSync(join(path, name))
+    const repository = await openRepository(path)
+    const changes = extentChanges({ extents: [] })
+    const options = { source: all.volume, repository, volume: 'vm', parent: all.manifest }
+    const job = backup({ ...options, changes })
+    const fallbacks: string[] = []
+    for await (const event of job.events) {
+      if (event.type === 'fallback') fallbacks.push(event.message)
+    }
+    const result = await job.result
+    t.match(result, { mode: 'rescan', requested: 'incremental', reason: 'damaged' }, kind)
+    t.match(fallbacks, [/incremental was asked for.*rescan.*lost/], kind)
+    const target = join(all.folder, 'target')
+    rmSync(target, { force: true })
+    await restored({ repository, manifest: idOf(result), target })
+    t.equal(await cmp(all.volume, target), '', kind)
+    await repository[Symbol.asyncDispose]()
+    rmSync(path, { recursive: true })
+  }
 })
 
 t.test('a chunk of which one copy is bad is taken from another', async t => {

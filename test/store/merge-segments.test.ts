@@ -10,8 +10,10 @@ import type { Test } from 'tap'
 import { NODE_DISK, type Disk } from '../../src/backend/disk.js'
 import { native } from '../../src/native/addon.js'
 import { SEGMENTS_PER_TIER } from '../../src/plan/segment-merge-plan.js'
+import { rebuildIndex } from '../../src/rebuild-index.js'
 import type { Repository } from '../../src/repository.js'
 import { mergeSegments } from '../../src/store/merge-segments.js'
+import { flipByte } from '../support/damage.js'
 import {
   backedUp,
   idOf,
@@ -250,4 +252,20 @@ t.test('a reader that holds what was merged away, or both, takes the merger up',
   for (const id of held) rmSync(join(path, 'index', id))
   await areWhole(t, reader, backups)
   t.strictSame(heldBy(reader), merged)
+})
+
+t.test('a damaged segment fails no backup that does not need it', async t => {
+  const folder = t.testdir()
+  const repository = await makeRepository(t, join(folder, 'repository'))
+  await almostFullTier(folder, repository)
+  const segments = objectsOf(repository.path, 'index')
+  // The middle of its one page of rows: a merge reads it, looking up what is new does not.
+  flipByte(join(repository.path, 'index', segments[0] ?? ''), 6000)
+  const last = await tinyBackup(folder, repository, 1000)
+  t.ok(objectsOf(repository.path, 'index').length > segments.length, 'nothing was merged away')
+  t.match((await verified({ repository })).damage, [{ kind: 'segment' }])
+  const target = join(folder, 'target')
+  await rebuildIndex({ repository }).result
+  await restored({ repository, manifest: last.manifest, target })
+  t.ok(readFileSync(last.source).equals(readFileSync(target)))
 })

@@ -25,7 +25,7 @@ use super::row::{
     RowBytes, digest_of, page_checksum, prefix_of, rows_of,
 };
 use super::search::first_from;
-use super::{Located, SEGMENT_BYTES_READ_MAX};
+use super::{Located, ROWS_PER_DIGEST_MAX, SEGMENT_BYTES_READ_MAX};
 
 /// A row found, with its number in the segment.
 pub type Ranked = (u64, Row);
@@ -112,7 +112,7 @@ impl Segment {
         self.header.counts.entries > 0 && (&self.header.first..=&self.header.last).contains(&digest)
     }
 
-    /// All rows of a digest, whatever the filter says.
+    /// The rows of a digest, whatever the filter says: all that a writer keeps, and no more of a stranger's.
     pub fn rows(&self, kind: EntryType, digest: &Digest) -> Result<Vec<Ranked>> {
         let mut found = Vec::new();
         if !self.is_in_range(digest) {
@@ -141,6 +141,9 @@ impl Segment {
                 Ordering::Less => continue,
                 Ordering::Equal => {}
                 Ordering::Greater => break,
+            }
+            if found.len() == ROWS_PER_DIGEST_MAX {
+                break;
             }
             let row = self.row(number, place, bytes)?;
             if row.entry.kind == kind {
