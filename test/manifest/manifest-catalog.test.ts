@@ -130,6 +130,17 @@ t.test(
   },
 )
 
+t.test('a system that is out of something says nothing of a manifest', async t => {
+  const backend = new MemoryBackend()
+  await commit(backend, {}, {})
+  backend.get = () => {
+    const details = { os: 'EMFILE' }
+    return Promise.reject(new MoverError('BACKEND_FAILED', 'injected', { details }))
+  }
+  const error = { code: 'BACKEND_FAILED', retryable: true }
+  await t.rejects(readManifests(placeOf(backend)), error)
+})
+
 t.test('reading stops when aborted', async t => {
   const backend = new MemoryBackend()
   const signal = AbortSignal.abort()
