@@ -268,18 +268,6 @@ t.test('a target that changes behind our back is found out by the read-back', as
   }
 })
 
-t.test('a target that was emptied, and cannot be made long enough, is not what it was', async t => {
-  const { folder, repository, after } = await scene(t)
-  const target = join(folder, 'target')
-  writeFileSync(target, 'what was there')
-  const { code, error } = await runMoverJson(
-    ['restore', after.manifest, target, '--force=exists'],
-    { repository: repository.path, under: ['prlimit', `--fsize=${VOLUME_BYTES - 512}`] },
-  )
-  t.equal(code, 6)
-  t.match(error, { message: /target holds a mixture until a restore to it has ended/ })
-})
-
 t.test('a target that loses writes is found out by the read-back', { skip: noStrace }, async t => {
   const folder = t.testdir()
   const volume = join(folder, 'volume')
