@@ -61,9 +61,10 @@ async function parentHolds(
 ): Promise<boolean> {
   if (parent === null || plan.carriedSlots === 0) return true
   try {
+    const tree = openTree(repository.store, parent)
     const digests: Uint8Array[] = []
     for (const slots of auditWindows({ plan, policy: 'default', random: randomFraction })) {
-      const rows = await openTree(repository.store, parent).lookup(slots)
+      const rows = await tree.lookup(slots)
       for (const position of slots.keys()) {
         if (!isZeroRow(rows, position)) digests.push(rowDigest(rows, position))
       }

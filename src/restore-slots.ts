@@ -5,7 +5,7 @@ import type { SlotRows } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
-import { SlotWindow } from './pipeline/slot-window.js'
+import { SlotWindow, WINDOW_SLOTS } from './pipeline/slot-window.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
 import type { RestoreContext } from './restore.js'
 import type { Target } from './target/target.js'
@@ -16,9 +16,6 @@ export interface RestoredSlots {
   readonly zero: number
   readonly read: number
 }
-
-/** Slots put into the order of the packs at a time: 16 GiB of volume at 64 KiB a chunk, 30 MB of rows. */
-const WINDOW_SLOTS = 262_144
 
 /**
  * Writes the wanted slots to the target. A zero slot is written too, unless the target is known
@@ -47,16 +44,16 @@ export async function restoreSlots(parts: {
     signal,
   })
   await using pool = openWorkerPool(bytesTotal, context.workers)
-  const bytes = { written: 0, zero: 0 }
+  let zeroBytes = 0
   const window = new SlotWindow(WINDOW_SLOTS)
   const flush = async () => {
     const { wanted, zeroes } = window.take()
     if (!target.readsAsZero) await zeroRuns(target, zeroes, geometry)
-    bytes.zero += zeroes.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
+    zeroBytes += zeroes.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
     if (wanted.length > 0) await decodeWindow(wanted, { job: decoding.job, pool, signal })
   }
 
-  const reading = () => readingOf(decoding, bytes.zero + unchangedBytes())
+  const reading = () => readingOf(decoding, zeroBytes + unchangedBytes())
   using _meter = startProgressMeter(reading, { bytesTotal, emit })
   for await (const run of wanted) {
     window.add(run)
@@ -64,7 +61,7 @@ export async function restoreSlots(parts: {
   }
   await flush()
   const { written, storedRead } = decoding.progress()
-  return { written, zero: bytes.zero, read: storedRead }
+  return { written, zero: zeroBytes, read: storedRead }
 }
 
 async function zeroRuns(

@@ -1,8 +1,6 @@
 import type { Extent } from './core/extent.js'
+import { DAMAGED_EXTENTS_MAX } from './core/limits.js'
 import type { Damage, MoverEvent } from './core/progress.js'
-
-/** Extents listed for one damaged thing: the list says where to look, the manifests say what is lost. */
-const EXTENTS_MAX = 1000
 
 interface Found {
   readonly kind: Damage['kind']
@@ -54,7 +52,7 @@ export class DamageReport {
     if (!goesOn) found.extentsInAll += 1
     found.last = { manifest, end: offset + length }
     const listed = found.extents.at(-1)
-    if (found.extentsInAll > EXTENTS_MAX) return
+    if (found.extentsInAll > DAMAGED_EXTENTS_MAX) return
     if (goesOn && listed !== undefined) listed.length += length
     else found.extents.push({ manifest, offset, length })
   }

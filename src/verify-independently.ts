@@ -73,9 +73,10 @@ async function checkPack(
     if (digestHex(hashBytes(pack)) !== id) {
       report.add('pack', id, 'the bytes of the pack are not what its name says')
     }
-    for (const { type, digest, offset, ...entry } of packEntries(pack)) {
+    for (const entry of packEntries(pack)) {
       await reporting(() => {
-        const { length } = decodeEntry(pack, { type, digest, offset, ...entry })
+        const { type, digest, offset } = entry
+        const { length } = decodeEntry(pack, entry)
         note(good, type, { digest, pack: name, offset, length })
         if (type !== 'data') return
         found.chunks += 1

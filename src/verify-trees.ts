@@ -13,11 +13,9 @@ import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
-import { SlotWindow } from './pipeline/slot-window.js'
+import { SlotWindow, WINDOW_SLOTS } from './pipeline/slot-window.js'
 import { openWorkerPool, type WorkerPool } from './pipeline/worker-pool.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
-
-const WINDOW_SLOTS = 262_144
 
 /** What is damaged, by the digest of the chunk: the kind and name under which it is reported. */
 type BadChunks = Map<string, { readonly kind: 'chunk' | 'pack'; readonly name: string }>

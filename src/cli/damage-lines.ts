@@ -1,9 +1,10 @@
+import { DAMAGED_EXTENTS_MAX } from '../core/limits.js'
 import type { Damage } from '../core/progress.js'
 import { EXIT_CODES } from './exit-codes.js'
 import { shortId } from './manifest-operand.js'
 import { printable } from './printable.js'
 
-/** People are shown this many extents of one damage; `--json` lists the first 1,000. */
+/** People are shown this many extents of one damage; `--json` lists more. */
 const EXTENTS_SHOWN = 8
 
 /** The exit code of a run that ended, and found this. */
@@ -20,7 +21,9 @@ export function damageLines(damage: readonly Damage[]): readonly string[] {
       .slice(0, EXTENTS_SHOWN)
       .map(extent => `  ${shortId(extent.manifest)}  ${extent.offset}+${extent.length}`),
     ...(extentsInAll > EXTENTS_SHOWN
-      ? [`  and ${extentsInAll - EXTENTS_SHOWN} more extents; --json lists the first 1,000`]
+      ? [
+          `  and ${extentsInAll - EXTENTS_SHOWN} more extents; --json lists the first ${DAMAGED_EXTENTS_MAX}`,
+        ]
       : []),
   ])
 }

@@ -63,6 +63,9 @@ export const BITMAP_BYTES_MAX = 1 * GiB
 /** An extents file is streamed, however long it is; one statement in it is held in memory. */
 export const EXTENT_TEXT_BYTES_MAX = 4 * KiB
 
+/** Extents listed for one damaged thing: the list says where to look, the manifests say what is lost. */
+export const DAMAGED_EXTENTS_MAX = 1000
+
 /** Events kept for a caller who is not listening. */
 export const EVENTS_BUFFERED_MAX = 1024
 

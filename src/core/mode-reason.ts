@@ -1,12 +1,13 @@
 /** Why a backup's mode is not the requested one, in half a sentence; a reason of a tracker as it is. */
 export function modeReasonWords(reason: string): string {
-  return WORDS[reason] ?? reason
+  return WORDS.get(reason) ?? reason
 }
 
-const WORDS: Readonly<Record<string, string | undefined>> = {
-  'no-parent': 'the volume had no backup yet',
-  'chunk-size': "the parent's chunks have another size",
-  resized: 'the volume was resized, and trackers lie about that',
-  lineage: 'no usable backup stands for the checkpoint from which the change map counts',
-  damaged: 'chunks of the parent are lost, as mover verify tells',
-}
+// No object: a tracker may call its reason 'constructor'.
+const WORDS = new Map([
+  ['no-parent', 'the volume had no backup yet'],
+  ['chunk-size', "the parent's chunks have another size"],
+  ['resized', 'the volume was resized, and trackers lie about that'],
+  ['lineage', 'no usable backup stands for the checkpoint from which the change map counts'],
+  ['damaged', 'chunks of the parent are lost, as mover verify tells'],
+])

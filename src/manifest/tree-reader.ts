@@ -138,14 +138,17 @@ export class TreeReader {
     }
   }
 
-  /** As `children`; but damage that somebody is told of is null, and stops nothing. */
+  /** As `children`; but null for zero, and for damage that somebody is told of and that stops nothing. */
   async #childrenOrDamage(
     level: number,
     entries: readonly TreeEntry[],
     onDamage: OnDamage | null,
   ): Promise<(Uint8Array | null)[]> {
     try {
-      return await this.children(level, entries)
+      // Kept, because who walks many short ranges comes by the same pages again.
+      const pages = entries.filter(({ row }) => !isZeroRow(row, 0))
+      const children = await this.#cachedChildren(level, pages)
+      return entries.map(({ index }) => children.get(index) ?? null)
     } catch (error) {
       if (onDamage === null || !mayBeDamage(error)) throw error
       if (entries.length === 1 && entries[0] !== undefined) {

@@ -2,6 +2,9 @@ import type { SlotRun } from '../core/chunk.js'
 import { WANTED_ROW_BYTES } from '../native/batch.js'
 import { isZeroRow, rowDigest, type SlotRows } from '../native/slot-rows.js'
 
+/** Slots of a window: 16 GiB of volume at 64 KiB a chunk, 30 MB of rows. */
+export const WINDOW_SLOTS = 262_144
+
 /**
  * Gathers slots to decode, data and zeroes apart, so that a window of them can be put into the
  * order of the packs. Its memory is that of `slotsMax` rows and does not grow with the volume.

@@ -52,6 +52,6 @@ t.test('damage is told with what it hits, and makes the exit code 7', async t =>
     '  abababababab  0+65536',
     '  abababababab  131072+65536',
   ])
-  t.ok(lines.includes('  and 2 more extents; --json lists the first 1,000'))
+  t.ok(lines.includes('  and 2 more extents; --json lists the first 1000'))
   t.equal(damageExitCode(damage), 7)
 })

@@ -124,6 +124,16 @@ t.test('slots are looked up in any number, their pages read together', async t =
   }
 })
 
+t.test('pages that many short ranges lie in are read once', async t => {
+  const contents = Array.from({ length: 20_000 }, (_, slot) => slot + 1)
+  const { reader, store } = await opened(contents)
+  for (let slot = 0; slot < 20_000; slot += 10) {
+    const [run] = await gather(reader.slots({ from: slot, to: slot + 2 }))
+    t.strictSame(contentsOf(run?.rows ?? new Uint8Array()), contents.slice(slot, slot + 2))
+  }
+  t.equal(store.read, store.pages.size)
+})
+
 t.test('entries of every level are what the tree has there', async t => {
   const contents = Array.from({ length: 20_000 }, (_, slot) => slot % 3)
   const { reader, store } = await opened(contents)
