@@ -1,0 +1,25 @@
+import { createCipheriv } from 'node:crypto'
+import { closeSync, openSync, writeSync } from 'node:fs'
+
+const BLOCK_BYTES = 2 ** 20
+
+/** Incompressible bytes, the same for the same seed on every machine: AES-CTR over zeroes. */
+export function* noise(seed: number, bytes: number): Generator<Buffer> {
+  const key = Buffer.alloc(16)
+  key.writeUInt32LE(seed)
+  const cipher = createCipheriv('aes-128-ctr', key, Buffer.alloc(16))
+  const zeroes = Buffer.alloc(BLOCK_BYTES)
+  for (let left = bytes; left > 0; left -= BLOCK_BYTES) {
+    yield cipher.update(zeroes.subarray(0, Math.min(left, BLOCK_BYTES)))
+  }
+}
+
+/** Writes a new file of noise. */
+export function writeNoise(path: string, seed: number, bytes: number): void {
+  const file = openSync(path, 'wx')
+  try {
+    for (const block of noise(seed, bytes)) writeSync(file, block)
+  } finally {
+    closeSync(file)
+  }
+}
