@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { dirname, join, resolve } from 'node:path'
+import { forEachAtMost } from '../core/at-most.js'
 import { throwIfAborted } from '../core/abort.js'
 import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
@@ -23,6 +24,9 @@ import {
 } from './object-name.js'
 import type { ObjectPrefix } from './object-name.js'
 import { READ_FILE } from './open-flags.js'
+
+/** Calls of the file system under way together, so that each need not wait for the way of the one before. */
+const CALLS_AT_A_TIME = 16
 
 /** Objects in a directory; all of it belongs to one user (0700, 0600) and lies on one file system. */
 export class LocalBackend implements Backend {
@@ -162,7 +166,7 @@ export class LocalBackend implements Backend {
   ): Promise<MoverError | null> {
     let taken: MoverError | null = null
     const folders = new Set<string>()
-    for (const { tempPath, name } of files) {
+    await forEachAtMost(CALLS_AT_A_TIME, files, async ({ tempPath, name }) => {
       const path = this.#path(name)
       folders.add(dirname(path))
       try {
@@ -173,9 +177,9 @@ export class LocalBackend implements Backend {
         if (error.code !== 'OBJECT_EXISTS') throw error
         taken ??= error
       }
-    }
+    })
     // After all links, so that a journal commits them in one transaction.
-    for (const folder of folders) await this.#sync(folder)
+    await forEachAtMost(CALLS_AT_A_TIME, folders, folder => this.#sync(folder))
     return taken
   }
 

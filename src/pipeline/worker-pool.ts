@@ -15,12 +15,15 @@ export interface WorkerPool extends AsyncDisposable {
 /** Below this, starting Node workers (60-70 ms of CPU each) costs more than it brings. */
 const WORKERS_PAY_FROM_BYTES = 192 * 1024 * 1024
 
+/** Half of libuv's threads: the others are for the files of the repository. */
+const LIBUV_THREADS = 2
+
 /**
  * The threads for a job that will move about `bytes`: piscina workers, one a core and at most 8,
  * or, for a small job, two of libuv's threads, which are there anyway. `workers` overrules it.
  */
 export function openWorkerPool(bytes: number, workers: number | null): WorkerPool {
-  if (workers === null && bytes < WORKERS_PAY_FROM_BYTES) return libuvPool(2)
+  if (workers === null && bytes < WORKERS_PAY_FROM_BYTES) return libuvPool(LIBUV_THREADS)
   return piscinaPool(workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX))
 }
 
@@ -33,9 +36,16 @@ function piscinaPool(threads: number): WorkerPool {
     // Whatever loaders and flags the host process runs with are no business of ours.
     execArgv: [],
   })
+  const early = libuvPool(Math.min(threads, LIBUV_THREADS))
+  let earlyLeft = early.parallel
   return {
     parallel: threads,
     async run(request) {
+      // The first batches need not wait for workers to start.
+      if (earlyLeft > 0) {
+        earlyLeft -= 1
+        return early.run(request)
+      }
       const reply = (await pool.run(request)) as BatchReply
       if ('failure' in reply) throw toMoverError(new Error(reply.failure))
       return reply.bytes
