@@ -9,7 +9,7 @@ use crate::codec::Decoder;
 use crate::decode_job::DecodeJob;
 use crate::error::{NativeError, Result};
 use crate::pack_folder::is_damage;
-use crate::pack_reads::{PackRead, check_rows, decode_row, fill, plan_reads};
+use crate::pack_reads::{PackRead, check_rows, decode_row, fill, plan_reads, prove_row};
 use crate::read_ahead::{Consumer, ReadAhead};
 use crate::target_writer::{TargetWriter, WriteQueue};
 
@@ -142,7 +142,7 @@ impl Decoding<'_, '_, '_> {
         let bytes = geometry.slot_bytes(first.slot);
         let Destination::Target(writer) = &mut self.destination else {
             self.scratch.set_len(bytes);
-            return decode_row(self.job, first, read, &mut self.decoder, &mut self.scratch);
+            return prove_row(self.job, first, read, &mut self.decoder, &mut self.scratch);
         };
         if same.len() == 1 {
             decode_row(

@@ -107,7 +107,12 @@ fn cut(runs: &[Run], job: &EncodeJob) -> Result<Cut> {
     let unit_bytes = unit_bytes(slots, job);
     Ok(Cut {
         slots,
-        ..cut_units(runs, geometry, unit_bytes)
+        ..cut_units(
+            runs,
+            geometry,
+            unit_bytes,
+            first_unit_bytes(unit_bytes, job),
+        )
     })
 }
 
@@ -123,12 +128,20 @@ fn unit_bytes(slots: u64, job: &EncodeJob) -> usize {
     job.buffers.buffer_bytes().min(share)
 }
 
-/// The first units are small and each is up to twice the one before, so that computing begins when little
-/// has been read: all readers start at once, and share what the device gives.
-fn cut_units(runs: &[Run], geometry: &Geometry, unit_bytes: usize) -> Cut {
+/// Where nothing has been read yet, computing is to begin when little has: all readers start at once, and share
+/// what the device gives. Later calls begin while others compute.
+fn first_unit_bytes(unit_bytes: usize, job: &EncodeJob) -> usize {
+    if job.counters.bytes_read.load(Ordering::Relaxed) > 0 {
+        return unit_bytes;
+    }
+    unit_bytes.min(UNIT_BYTES_MIN.max(job.options.geometry.chunk_bytes()))
+}
+
+/// The first unit has the length asked for, and each is up to twice the one before.
+fn cut_units(runs: &[Run], geometry: &Geometry, unit_bytes: usize, first_bytes: usize) -> Cut {
     let chunk = geometry.chunk_bytes();
     let mut cut = Cut::default();
-    let mut room = unit_bytes.min(UNIT_BYTES_MIN.max(chunk));
+    let mut room = first_bytes;
     let (mut begun, mut used) = (0, 0);
     for run in runs {
         let (mut first, end) = (run.first, run.first + run.count);
@@ -364,7 +377,7 @@ mod tests {
                 count: 10,
             },
         ];
-        let cut = cut_units(&runs, &geometry, 4 * CHUNK);
+        let cut = cut_units(&runs, &geometry, 4 * CHUNK, 4 * CHUNK);
         let shape: Vec<Vec<_>> = cut
             .units
             .iter()
@@ -395,6 +408,7 @@ mod tests {
             }],
             &geometry,
             3 << 20,
+            UNIT_BYTES_MIN,
         );
         let slots: Vec<_> = cut.pieces.iter().map(|piece| piece.count).collect();
         assert_eq!(slots, [4, 8, 16, 32, 48, 42], "the first units are small");

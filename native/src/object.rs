@@ -9,22 +9,35 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::aligned_buf::AlignedBuf;
 use crate::device;
 use crate::digest::Digest;
+use crate::direct_file::DirectFile;
 use crate::error::{NativeError, Result};
+use crate::transfer::read_run;
 
-const READ_BYTES: usize = 1 << 20;
+/// One huge page, so that a direct read is one piece of memory.
+const READ_BYTES: usize = 2 << 20;
 
 /// A stored object, opened for reading.
 pub struct Object {
     path: PathBuf,
-    file: File,
+    file: DirectFile,
     bytes: u64,
 }
 
 impl Object {
     /// OBJECT_NOT_FOUND if there is none, BACKEND_FAILED if that cannot be told.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_as(path, DirectFile::buffered)
+    }
+
+    /// As `open`, to take the digest of what the disk holds, whatever the page cache remembers.
+    pub fn open_direct(path: &Path) -> Result<Self> {
+        Self::open_as(path, DirectFile::new)
+    }
+
+    fn open_as(path: &Path, kind: impl FnOnce(File) -> DirectFile) -> Result<Self> {
         let open = || -> io::Result<(File, u64)> {
             let file = device::open_object(path)?;
             let bytes = file.metadata()?.len();
@@ -33,7 +46,7 @@ impl Object {
         let (file, bytes) = open().map_err(|cause| NativeError::backend(path, cause))?;
         Ok(Self {
             path: path.to_owned(),
-            file,
+            file: kind(file),
             bytes,
         })
     }
@@ -47,9 +60,10 @@ impl Object {
         self.bytes
     }
 
-    /// Fills `bytes` from `offset`, or fails with BACKEND_FAILED.
+    /// Fills `bytes` from `offset`, or fails with BACKEND_FAILED. Not for an object opened by `open_direct`.
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         self.file
+            .file()
             .read_exact_at(bytes, offset)
             .map_err(|cause| NativeError::backend_read(&self.path, offset, cause))
     }
@@ -57,11 +71,14 @@ impl Object {
     /// The digest of all its bytes: what its name has to be.
     pub fn digest(&self) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; READ_BYTES];
+        let room = self.bytes.min(READ_BYTES as u64) as usize;
+        let mut buffer = AlignedBuf::with_capacity(room);
+        buffer.set_len(buffer.capacity());
         let mut offset = 0;
         while offset < self.bytes {
             let length = (self.bytes - offset).min(READ_BYTES as u64) as usize;
-            self.read_at(offset, &mut buffer[..length])?;
+            read_run(&self.file, offset, &mut buffer, length)
+                .map_err(|failure| failure.of_object(&self.path))?;
             hasher.update(&buffer[..length]);
             offset += length as u64;
         }
@@ -203,6 +220,8 @@ pub(crate) mod tests {
             let object = Object::open(&path).unwrap();
             assert_eq!(object.bytes(), length as u64);
             assert_eq!(object.digest().unwrap(), crate::digest::of_object(&bytes));
+            let direct = Object::open_direct(&path).unwrap();
+            assert_eq!(direct.digest().unwrap(), crate::digest::of_object(&bytes));
             let mut beyond = vec![0; length + 1];
             assert_eq!(
                 object.read_at(0, &mut beyond).unwrap_err().code(),

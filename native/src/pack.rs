@@ -256,7 +256,7 @@ impl PackBuilder {
 
 /// Whether the object's bytes are those that its name names; PACK_CORRUPT if not.
 pub fn check_pack(path: &Path, id: &Digest) -> Result<()> {
-    let object = Object::open(path)?;
+    let object = Object::open_direct(path)?;
     if object.bytes() > OBJECT_BYTES_MAX {
         return Err(NativeError::pack(None, "is longer than any pack").in_pack(path));
     }

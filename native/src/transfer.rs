@@ -42,6 +42,15 @@ impl ReadFailure {
         }
     }
 
+    /// The failure of an object that is shorter than it was, or cannot be read.
+    pub fn of_object(self, path: &Path) -> NativeError {
+        let (offset, cause) = match self {
+            Self::Failed { offset, cause } => (offset, cause),
+            Self::Short { offset, .. } => (offset, io::ErrorKind::UnexpectedEof.into()),
+        };
+        NativeError::backend_read(path, offset, cause)
+    }
+
     /// The failure of a pack, which is too short or cannot be read.
     pub fn of_pack(self, path: &Path) -> NativeError {
         match self {

@@ -15,7 +15,7 @@ export interface DecodedWindow {
 }
 
 /** Stored bytes in one native call. */
-const CALL_BYTES = 64 * 1024 * 1024
+const CALL_BYTES = 128 * 1024 * 1024
 
 /**
  * Decodes one window of wanted rows in pack order, each chunk checked against its digest, and
