@@ -1,9 +1,10 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { limits, mover, type Bench, type Part } from './harness/bench.js'
+import { limits, type Bench, type Part } from './harness/bench.js'
 import { runCommand } from './harness/command.js'
 import { folderBytes } from './harness/folder-bytes.js'
-import { ownSeconds, ratioOf, runRounds, type Contender } from './harness/rounds.js'
+import { ownSeconds, ratioOf, runRounds } from './harness/rounds.js'
+import { backupInto } from './mover-commands.js'
 import { plainCopies } from './peers/plain-copy.js'
 import { mixedVolume } from './volumes/mixed-volume.js'
 
@@ -60,28 +61,4 @@ async function run(bench: Bench): Promise<void> {
     timed,
     notes,
   })
-}
-
-/** A backup into a repository that is made anew before each turn. */
-export function backupInto(
-  repository: string,
-  volume: string,
-  options: { readonly init?: readonly string[]; readonly backup?: readonly string[] } = {},
-): Contender {
-  return {
-    command: mover(
-      'backup',
-      volume,
-      '--volume',
-      'bench',
-      '--repo',
-      repository,
-      '--quiet',
-      ...(options.backup ?? []),
-    ),
-    async prepare() {
-      rmSync(repository, { recursive: true, force: true })
-      await runCommand(mover('init', repository, ...(options.init ?? [])))
-    },
-  }
 }

@@ -1,5 +1,29 @@
+import { codecsPart } from './codecs.bench.js'
 import { fullPart } from './full.bench.js'
 import type { Part } from './harness/bench.js'
+import { incompressiblePart } from './incompressible.bench.js'
+import { incrementalPart } from './incremental.bench.js'
+import { manifestsPart } from './manifests.bench.js'
+import { memoryPart } from './memory.bench.js'
+import { ontoPart } from './onto.bench.js'
+import { rescanPart } from './rescan.bench.js'
+import { restorePart } from './restore.bench.js'
+import { scalingPart } from './scaling.bench.js'
+import { unchangedPart } from './unchanged.bench.js'
+import { verifyPart } from './verify.bench.js'
 
 /** In the order in which they run. */
-export const PARTS: readonly Part[] = [fullPart]
+export const PARTS: readonly Part[] = [
+  fullPart,
+  codecsPart,
+  incompressiblePart,
+  incrementalPart,
+  unchangedPart,
+  rescanPart,
+  restorePart,
+  ontoPart,
+  verifyPart,
+  memoryPart,
+  manifestsPart,
+  scalingPart,
+]

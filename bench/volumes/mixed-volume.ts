@@ -4,13 +4,17 @@
  */
 import { execFileSync } from 'node:child_process'
 import {
+  closeSync,
   copyFileSync,
   existsSync,
   lstatSync,
   mkdirSync,
+  openSync,
   readdirSync,
+  readSync,
   renameSync,
   rmSync,
+  statSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { writeNoise } from './noise.js'
@@ -53,6 +57,31 @@ export function mixedVolume(folder: string, sizes: VolumeSizes = MIXED_SIZES): s
     rmSync(staging, { recursive: true, force: true })
   }
   return path
+}
+
+/** Bytes that the file system keeps of a file: what is not a hole. */
+export function dataBytes(path: string): number {
+  return statSync(path).blocks * 512
+}
+
+/** The granules of a file that are not all zero, in ascending order. */
+export function dataGranules(path: string, granularityBytes: number): number[] {
+  const granules: number[] = []
+  const file = openSync(path, 'r')
+  const buffer = Buffer.alloc(64 * granularityBytes)
+  const zeroes = Buffer.alloc(granularityBytes)
+  try {
+    for (let first = 0; ; first += 64) {
+      const bytes = readSync(file, buffer, 0, buffer.length, first * granularityBytes)
+      if (bytes === 0) return granules
+      for (let at = 0; at * granularityBytes < bytes; at += 1) {
+        const granule = buffer.subarray(at * granularityBytes, (at + 1) * granularityBytes)
+        if (!granule.equals(zeroes)) granules.push(first + at)
+      }
+    }
+  } finally {
+    closeSync(file)
+  }
 }
 
 function copyFiles(staging: string, bytesWanted: number): void {

@@ -3,14 +3,18 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 
 const BLOCK_BYTES = 2 ** 20
 
-/** Incompressible bytes, the same for the same seed on every machine: AES-CTR over zeroes. */
-export function* noise(seed: number, bytes: number): Generator<Buffer> {
+/** Incompressible bytes in blocks, the same for the same seed on every machine: AES-CTR over zeroes. */
+export function* noise(
+  seed: number,
+  bytes: number,
+  blockBytes: number = BLOCK_BYTES,
+): Generator<Buffer, undefined> {
   const key = Buffer.alloc(16)
   key.writeUInt32LE(seed)
   const cipher = createCipheriv('aes-128-ctr', key, Buffer.alloc(16))
-  const zeroes = Buffer.alloc(BLOCK_BYTES)
-  for (let left = bytes; left > 0; left -= BLOCK_BYTES) {
-    yield cipher.update(zeroes.subarray(0, Math.min(left, BLOCK_BYTES)))
+  const zeroes = Buffer.alloc(blockBytes)
+  for (let left = bytes; left > 0; left -= blockBytes) {
+    yield cipher.update(zeroes.subarray(0, Math.min(left, blockBytes)))
   }
 }
 

@@ -1,0 +1,8 @@
+/** Numbers from 0 up to 1, the same for the same seed: a Lehmer generator (Park and Miller). */
+export function seeded(seed: number): () => number {
+  let state = (seed % 2_147_483_646) + 1
+  return () => {
+    state = (state * 48_271) % 2_147_483_647
+    return state / 2_147_483_647
+  }
+}
