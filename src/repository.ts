@@ -8,6 +8,7 @@ import {
   readManifests,
   resolveReference,
   type DamagedManifest,
+  type ManifestListing,
 } from './manifest/manifest-catalog.js'
 import { ChunkStore } from './store/chunk-store.js'
 import {
@@ -35,6 +36,9 @@ export interface Repository extends AsyncDisposable {
 
   /** Manifests of one volume, or of all, by volume and then oldest first; those that can be read. */
   manifests(volume?: string | null, options?: AbortOptions): Promise<readonly Manifest[]>
+
+  /** As `manifests`, with those that are there and cannot be read. */
+  listing(volume?: string | null, options?: AbortOptions): Promise<ManifestListing>
 
   /** Manifests that are there and cannot be read: what they stood for may be lost. */
   damagedManifests(options?: AbortOptions): Promise<readonly DamagedManifest[]>
@@ -94,6 +98,7 @@ function repositoryOf({ path, backend, config, store }: Parts): Repository {
       const { manifests } = await readManifests(place, volume ?? undefined, options)
       return manifests
     },
+    listing: (volume, options) => readManifests(place, volume ?? undefined, options),
     async damagedManifests(options) {
       return (await readManifests(place, undefined, options)).damaged
     },

@@ -466,6 +466,14 @@ pub fn check_segment(path: String, id: String) -> Promised<()> {
 }
 
 #[napi]
+pub fn read_together(paths: Vec<String>, bytes_max: f64) -> Promised<Vec<u8>, Buffer> {
+    promise(Buffer::from, move || {
+        let paths: Vec<PathBuf> = paths.into_iter().map(PathBuf::from).collect();
+        Ok(object::read_together(&paths, bytes_max as u64))
+    })
+}
+
+#[napi]
 pub fn check_pack(path: String, id: String) -> Promised<()> {
     promise(nothing, move || {
         pack::check_pack(Path::new(&path), &digest::parse_hex(&id)?)

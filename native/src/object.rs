@@ -86,6 +86,36 @@ impl Object {
     }
 }
 
+/// Small objects are read together until so many bytes have come.
+const TOGETHER_BYTES_MAX: usize = 32 << 20;
+
+/// Reads small objects one after the other: of each its length in four bytes, and its bytes. A length of zero
+/// says no more than that this one is to be asked for by itself, which then tells what is wrong with it, or that
+/// too much has come together.
+pub fn read_together(paths: &[PathBuf], bytes_max: u64) -> Vec<u8> {
+    let mut together = Vec::new();
+    for path in paths {
+        let bytes = if together.len() < TOGETHER_BYTES_MAX {
+            read_small(path, bytes_max.min(TOGETHER_BYTES_MAX as u64)).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        together.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        together.extend_from_slice(&bytes);
+    }
+    together
+}
+
+fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let object = Object::open(path)?;
+    if object.bytes() > bytes_max {
+        return Ok(Vec::new());
+    }
+    let mut bytes = vec![0; object.bytes() as usize];
+    object.read_at(0, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// A new file under a temporary name.
 #[derive(Debug)]
 pub struct TempFile {
@@ -228,6 +258,30 @@ pub(crate) mod tests {
                 "BACKEND_FAILED"
             );
         }
+    }
+
+    #[test]
+    fn small_objects_are_read_together_and_the_others_left_out() {
+        let folder = Folder::new();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("one"), b"abc").unwrap();
+        fs::write(path("empty"), b"").unwrap();
+        fs::write(path("large"), b"abcde").unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink("one", path("link")).unwrap();
+        let names = ["one", "empty", "large", "folder", "link", "gone", "one"].map(path);
+        let expected = b"\x03\0\0\0abc\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0abc";
+        assert_eq!(read_together(&names, 4), expected);
+    }
+
+    #[test]
+    fn no_more_is_read_together_than_memory_may_take() {
+        let folder = Folder::new();
+        let path = folder.path().join("large");
+        fs::write(&path, vec![7; TOGETHER_BYTES_MAX / 2 + 1]).unwrap();
+        let together = read_together(&vec![path; 4], u64::MAX);
+        assert_eq!(together.len(), 2 * (TOGETHER_BYTES_MAX / 2 + 1) + 4 * 4);
+        assert_eq!(together[together.len() - 8..], [0; 8]);
     }
 
     #[test]

@@ -76,3 +76,13 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map([
   ['EOPNOTSUPP', NO_LINKS],
   ['EROFS', READ_ONLY],
 ])
+
+/** What an attempt gave, or what it failed with; a bug is no outcome, and is thrown. */
+export async function outcomeOf<T>(attempt: Promise<T>): Promise<T | MoverError> {
+  try {
+    return await attempt
+  } catch (error) {
+    if (error instanceof MoverError && error.code !== 'CANCELLED') return error
+    throw error
+  }
+}

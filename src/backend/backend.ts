@@ -1,5 +1,6 @@
 /** Where objects live: named, immutable, written once. A directory now, S3 later, memory in tests. */
 import type { AbortOptions } from '../core/abort.js'
+import type { MoverError } from '../core/errors.js'
 import type { ObjectPrefix } from './object-name.js'
 
 /**
@@ -31,6 +32,12 @@ export interface Backend {
   /** All bytes of an object; BACKEND_FAILED if it is empty, cut while it is read, or over `maxBytes`. */
   get(name: string, options: GetOptions): Promise<Uint8Array>
 
+  /** As `get` for each of these names, in their order; what one failed with stands in its place. */
+  getMany(
+    names: readonly string[],
+    options: GetOptions,
+  ): Promise<readonly (Uint8Array | MoverError)[]>
+
   /** Exactly `length` bytes from `offset`; BACKEND_FAILED if the object ends before. */
   getRange(
     name: string,
@@ -47,6 +54,9 @@ export interface Backend {
 
   /** The objects under a prefix, in ascending order of their names; what is no object is left out. */
   list(prefix: ObjectPrefix, options?: AbortOptions): AsyncIterable<ListedObject>
+
+  /** As `list`, by name alone. */
+  listNames(prefix: ObjectPrefix, options?: AbortOptions): AsyncIterable<string>
 
   /** Removes an object, or finds it gone: for dead sessions and replaced segments only. */
   remove(name: string, options?: AbortOptions): Promise<void>

@@ -10,7 +10,7 @@ import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
 import type { Backend, GetOptions, ListedObject, PublishedFile } from './backend.js'
-import { backendError, systemCode, writingError } from './backend-error.js'
+import { backendError, outcomeOf, systemCode, writingError } from './backend-error.js'
 import { NODE_DISK } from './disk.js'
 import type { Disk, DiskFile } from './disk.js'
 import { makeFolder, syncFolder, writeDurableFile } from './durable-file.js'
@@ -109,6 +109,23 @@ export class LocalBackend implements Backend {
     })
   }
 
+  async getMany(
+    names: readonly string[],
+    options: GetOptions,
+  ): Promise<(Uint8Array | MoverError)[]> {
+    for (const name of names) checkObjectName(name)
+    throwIfAborted(options)
+    const paths = names.map(name => this.#path(name))
+    const outcomes: (Uint8Array | MoverError | null)[] =
+      (await this.#disk.readTogether?.(paths, options.maxBytes)) ?? paths.map(() => null)
+    // Those that were not read together say by themselves what is wrong with them.
+    const left = [...outcomes.keys()].filter(position => outcomes[position] === null)
+    await forEachAtMost(CALLS_AT_A_TIME, left, async position => {
+      outcomes[position] = await outcomeOf(this.get(names[position] ?? '', options))
+    })
+    return outcomes.filter(outcome => outcome !== null)
+  }
+
   async getRange(
     name: string,
     offset: number,
@@ -142,7 +159,16 @@ export class LocalBackend implements Backend {
   async *list(prefix: ObjectPrefix, options?: AbortOptions): AsyncGenerator<ListedObject> {
     checkObjectPrefix(prefix)
     await this.#checkKind(prefix)
-    yield* this.#listFolder(prefix.slice(0, -1), options)
+    for await (const names of this.#folders(prefix.slice(0, -1), options)) {
+      const objects = await Promise.all(names.map(name => this.#listed(name)))
+      yield* objects.filter(object => object !== null)
+    }
+  }
+
+  async *listNames(prefix: ObjectPrefix, options?: AbortOptions): AsyncGenerator<string> {
+    checkObjectPrefix(prefix)
+    await this.#checkKind(prefix)
+    for await (const names of this.#folders(prefix.slice(0, -1), options)) yield* names
   }
 
   async remove(name: string, options?: AbortOptions): Promise<void> {
@@ -236,12 +262,12 @@ export class LocalBackend implements Backend {
     }
   }
 
-  async *#listFolder(folder: string, options?: AbortOptions): AsyncGenerator<ListedObject> {
+  /** The names of the objects in a folder, and then those in each folder below it. */
+  async *#folders(folder: string, options?: AbortOptions): AsyncGenerator<string[]> {
     throwIfAborted(options)
     const names = (await this.#entries(folder)).sort().map(entry => `${folder}/${entry}`)
-    const objects = await Promise.all(names.filter(isObjectName).map(name => this.#listed(name)))
-    yield* objects.filter(object => object !== null)
-    for (const name of names) if (isObjectFolder(name)) yield* this.#listFolder(name, options)
+    yield names.filter(isObjectName)
+    for (const name of names) if (isObjectFolder(name)) yield* this.#folders(name, options)
   }
 
   async #entries(folder: string): Promise<string[]> {

@@ -4,6 +4,7 @@ import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
 import type { Backend, GetOptions, ListedObject, PublishedFile } from './backend.js'
+import { outcomeOf } from './backend-error.js'
 import { checkObjectName, checkObjectPrefix } from './object-name.js'
 import type { ObjectPrefix } from './object-name.js'
 
@@ -73,6 +74,13 @@ export class MemoryBackend implements Backend {
     return bytes.slice(offset, offset + length)
   }
 
+  async getMany(
+    names: readonly string[],
+    options: GetOptions,
+  ): Promise<(Uint8Array | MoverError)[]> {
+    return Promise.all(names.map(name => outcomeOf(this.get(name, options))))
+  }
+
   async has(name: string, options?: AbortOptions): Promise<boolean> {
     await asked(name, options)
     return this.#objects.has(name)
@@ -90,6 +98,10 @@ export class MemoryBackend implements Backend {
       const bytes = this.#objects.get(name)
       if (bytes !== undefined) yield { name, bytes: bytes.length }
     }
+  }
+
+  async *listNames(prefix: ObjectPrefix, options?: AbortOptions): AsyncGenerator<string> {
+    for await (const { name } of this.list(prefix, options)) yield name
   }
 
   async remove(name: string, options?: AbortOptions): Promise<void> {

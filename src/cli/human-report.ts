@@ -35,13 +35,10 @@ export class HumanReport implements Report {
     await this.#parts.answers.write(`${text}\n`)
   }
 
-  async result<R extends ResultRecord>(
-    _record: R,
-    { summary, bare = [] }: ResultTexts,
-  ): Promise<void> {
+  async result<R extends ResultRecord>(_record: R, texts: ResultTexts): Promise<void> {
     const { answers, progress } = this.#parts
     await progress?.clear()
-    const lines = progress === null ? bare : summary
+    const lines = progress === null ? (texts.bare ?? []) : texts.summary
     await answers.write(lines.map(line => `${line}\n`).join(''))
   }
 

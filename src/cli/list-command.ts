@@ -23,15 +23,21 @@ export const listCommand = defineCommand({
   async run(context) {
     const { operands, report, signal } = context
     await using repository = await openRepositoryOf(context)
-    const manifests = await repository.manifests(operands.volume, { signal })
+    const { manifests, damaged } = await repository.listing(operands.volume, { signal })
     for (const manifest of manifests) await report.row({ type: 'manifest', ...manifest }, null)
-    for (const { name, error } of await repository.damagedManifests({ signal })) {
+    for (const { name, error } of damaged) {
       const message = `${name} cannot be read: ${error.message}; mover verify says more`
       await report.event({ type: 'warning', code: error.code, message })
     }
     await report.result(
       { operation: 'list', manifests: manifests.length },
-      { summary: listTable(manifests), bare: manifests.map(({ id }) => id) },
+      {
+        // Made only for who is to read it.
+        get summary() {
+          return listTable(manifests)
+        },
+        bare: manifests.map(({ id }) => id),
+      },
     )
     return EXIT_CODES.done
   },

@@ -46,10 +46,24 @@ function toPlain(value: unknown, depth: number): unknown {
   if (value instanceof Uint8Array) return value
   if (Array.isArray(value)) return value.map(item => toPlain(item, depth + 1))
   if (typeof value === 'object' && isPlainObject(value)) {
-    const entries = Object.entries(value)
-    return Object.fromEntries(entries.map(([key, item]) => [key, toPlain(item, depth + 1)]))
+    return toPlainMap(value as Readonly<Record<string, unknown>>, depth)
   }
   throw new RangeError(`a record cannot hold ${Object.prototype.toString.call(value)}`)
+}
+
+/** The map itself where all of it is plain already, which most are: manifests are read by the thousand. */
+function toPlainMap(map: Readonly<Record<string, unknown>>, depth: number): unknown {
+  let changed: Record<string, unknown> | null = null
+  for (const key in map) {
+    const item = map[key]
+    // Most items, asked first because it is quick.
+    if (item === null || typeof item === 'string' || typeof item === 'boolean') continue
+    const plain = toPlain(item, depth + 1)
+    if (plain === item) continue
+    changed ??= { ...map }
+    changed[key] = plain
+  }
+  return changed ?? map
 }
 
 function plainNumber(value: number): number {

@@ -1,5 +1,5 @@
 /** The manifests that a repository holds: reading them all, adding one, and how they are linked. */
-import type { Backend, ListedObject } from '../backend/backend.js'
+import type { Backend } from '../backend/backend.js'
 import { manifestName } from '../backend/object-name.js'
 import type { AbortOptions } from '../core/abort.js'
 import { isDamage, isLostByMedium } from '../core/damage-error.js'
@@ -33,7 +33,8 @@ export interface ManifestPlace {
   readonly backend: Backend
 }
 
-const READS_IN_FLIGHT = 16
+/** Manifests read together: some hundred KiB of them. */
+const READ_TOGETHER = 512
 
 /** Reads the manifests of one volume, or, where that is null, of all. */
 export async function readManifests(
@@ -43,15 +44,31 @@ export async function readManifests(
 ): Promise<ManifestListing> {
   const listing: ManifestListing = { manifests: [], damaged: [] }
   const prefix = volume === null ? 'manifests/' : (`manifests/${volumeKey(volume)}/` as const)
-  let batch: ListedObject[] = []
-  const readBatch = async (): Promise<void> => {
-    await Promise.all(batch.map(object => readInto(listing, { repository, object, options })))
-    batch = []
+  const keys = new Map<string, string>()
+  const keyOf = (name: string) => {
+    const key = keys.get(name) ?? volumeKey(name)
+    keys.set(name, key)
+    return key
   }
-  for await (const object of repository.backend.list(prefix, options)) {
-    if (batch.push(object) === READS_IN_FLIGHT) await readBatch()
+  const names: string[] = []
+  for await (const name of repository.backend.listNames(prefix, options)) names.push(name)
+  const read = (first: number) =>
+    repository.backend.getMany(names.slice(first, first + READ_TOGETHER), {
+      maxBytes: MANIFEST_BYTES_MAX,
+      ...options,
+    })
+  // While some are decoded, the next ones are read.
+  let next = read(0)
+  for (let first = 0; first < names.length; first += READ_TOGETHER) {
+    const some = await next
+    next = read(first + READ_TOGETHER)
+    next.catch(() => {}) // Awaited in its turn; a failure before that is not unhandled.
+    for (const [position, bytes] of some.entries()) {
+      const name = names[first + position] ?? ''
+      addTo(listing, { repositoryId: repository.id, name, bytes, keyOf })
+    }
   }
-  await readBatch()
+  await next
   listing.manifests.sort(byVolume)
   listing.damaged.sort((a, b) => (a.name < b.name ? -1 : 1))
   return listing
@@ -99,19 +116,17 @@ function byVolume(a: Manifest, b: Manifest): number {
   return a.volume < b.volume ? -1 : 1
 }
 
-interface ManifestObject {
-  readonly repository: ManifestPlace
-  readonly object: ListedObject
-  readonly options: AbortOptions | undefined
+interface ReadObject {
+  readonly repositoryId: string
+  readonly name: string
+  readonly bytes: Uint8Array | MoverError
+  readonly keyOf: (volume: string) => string
 }
 
-async function readInto(
-  listing: ManifestListing,
-  { repository, object, options }: ManifestObject,
-): Promise<void> {
+function addTo(listing: ManifestListing, object: ReadObject): void {
   const { name } = object
   try {
-    listing.manifests.push(await readManifest(repository, name, options))
+    listing.manifests.push(manifestOf(object))
   } catch (error) {
     if (!(error instanceof MoverError)) throw error
     // Forgotten by another process since it was listed.
@@ -123,18 +138,14 @@ async function readInto(
 }
 
 /** A manifest is believed only in its own place: else one could be planted on another volume. */
-async function readManifest(
-  { id, backend }: ManifestPlace,
-  name: string,
-  options: AbortOptions | undefined,
-): Promise<Manifest> {
-  const bytes = await backend.get(name, { maxBytes: MANIFEST_BYTES_MAX, ...options })
+function manifestOf({ repositoryId, name, bytes, keyOf }: ReadObject): Manifest {
+  if (bytes instanceof MoverError) throw bytes
   const manifest = decodeManifest(bytes, name)
-  const { repositoryId, volume, sessionId } = manifest
-  if (repositoryId !== id) {
-    const whose = `the manifest of another repository, ${repositoryId}`
+  const { volume, sessionId } = manifest
+  if (manifest.repositoryId !== repositoryId) {
+    const whose = `the manifest of another repository, ${manifest.repositoryId}`
     throw new MoverError('MANIFEST_CORRUPT', `${name} is ${whose}`)
   }
-  if (manifestName({ volumeKey: volumeKey(volume), sessionId }) === name) return manifest
+  if (manifestName({ volumeKey: keyOf(volume), sessionId }) === name) return manifest
   throw new MoverError('MANIFEST_CORRUPT', `${name} is the manifest of another place`)
 }

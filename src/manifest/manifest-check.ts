@@ -17,7 +17,7 @@ import { treeRoot, treeTopProblem } from './tree-shape.js'
 
 /** What is wrong with a record that should be a manifest without its id; null where nothing is. */
 export function manifestProblem(value: unknown): string | null {
-  const unlike = shapeProblem('it', FIELDS)(value)
+  const unlike = fieldsProblem(value)
   if (unlike !== null) return unlike
   const manifest = value as Omit<Manifest, 'id'>
   const treeProblem = treeTopProblem(manifest, manifest.tree)
@@ -127,17 +127,24 @@ const FIELDS: Checks = {
   encryption: only('none'),
 }
 
+const fieldsProblem = shapeProblem('it', FIELDS)
+
+/** Made once: manifests are checked by the thousand. */
 function shapeProblem(name: string, checks: Checks): (value: unknown) => string | null {
+  const fields = Object.entries(checks).map(([field, check]) => ({
+    field,
+    problem:
+      typeof check === 'function'
+        ? (value: unknown) => problemOf(field, check(value))
+        : shapeProblem(field, check),
+  }))
   return value => {
     if (!isMap(value)) return `${name} is not a map`
     const unknown = Object.keys(value).find(field => !Object.hasOwn(checks, field))
     if (unknown !== undefined) return `${name} has a field '${unknown}' that means nothing`
-    for (const [field, check] of Object.entries(checks)) {
-      const problem =
-        typeof check === 'function'
-          ? problemOf(field, check(value[field]))
-          : shapeProblem(field, check)(value[field])
-      if (problem !== null) return problem
+    for (const { field, problem } of fields) {
+      const found = problem(value[field])
+      if (found !== null) return found
     }
     return null
   }

@@ -86,6 +86,11 @@ export interface IndexCalls {
   checkSegment(path: string, id: string): Promise<void>
   /** Rejects unless the pack's bytes have the digest that names it. */
   checkPack(path: string, id: string): Promise<void>
+  /**
+   * Reads small files one after the other: of each its length, four bytes little-endian, and its bytes. A
+   * length of zero only says that this one is to be read by itself.
+   */
+  readTogether(paths: readonly string[], bytesMax: number): Promise<Uint8Array>
 }
 
 /** The type of a stored entry: 0 is a chunk of a volume, 1 a page of a tree. */

@@ -3,7 +3,7 @@ import { Blake3Hasher, blake3 } from '@napi-rs/blake-hash'
 
 /** The digest of `bytes`: 32 bytes that no one else holds. */
 export function hashBytes(bytes: Uint8Array): Uint8Array {
-  return Uint8Array.from(blake3(viewOf(bytes)))
+  return new Uint8Array(blake3(viewOf(bytes)))
 }
 
 /**
@@ -11,7 +11,7 @@ export function hashBytes(bytes: Uint8Array): Uint8Array {
  * hashed for one purpose never have the digest of the same bytes hashed for another.
  */
 export function deriveDigest(context: string, bytes: Uint8Array): Uint8Array {
-  return Uint8Array.from(Blake3Hasher.deriveKey(context, viewOf(bytes)))
+  return new Uint8Array(Blake3Hasher.deriveKey(context, viewOf(bytes)))
 }
 
 /** Name of a tree page: a digest under a key of its own, which no chunk of a guest can have. */

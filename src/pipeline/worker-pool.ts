@@ -1,5 +1,5 @@
 import { availableParallelism } from 'node:os'
-import { Piscina } from 'piscina'
+import type { Piscina } from 'piscina'
 import { MoverError } from '../core/errors.js'
 import { WORKERS_DEFAULT_MAX } from '../core/limits.js'
 import { native, toMoverError } from '../native/addon.js'
@@ -28,14 +28,9 @@ export function openWorkerPool(bytes: number, workers: number | null): WorkerPoo
 }
 
 function piscinaPool(threads: number): WorkerPool {
-  const pool = new Piscina({
-    filename: new URL('./batch-worker.js', import.meta.url).href,
-    name: 'runBatch',
-    minThreads: threads,
-    maxThreads: threads,
-    // Whatever loaders and flags the host process runs with are no business of ours.
-    execArgv: [],
-  })
+  const starting = startPiscina(threads)
+  // It is awaited by whoever needs a worker; a failure before that is not unhandled.
+  starting.catch(() => {})
   const early = libuvPool(Math.min(threads, LIBUV_THREADS))
   let earlyLeft = early.parallel
   return {
@@ -46,14 +41,29 @@ function piscinaPool(threads: number): WorkerPool {
         earlyLeft -= 1
         return early.run(request)
       }
-      const reply = (await pool.run(request)) as BatchReply
+      const workers = await starting
+      const reply = (await workers.run(request)) as BatchReply
       if ('failure' in reply) throw toMoverError(new Error(reply.failure))
       return reply.bytes
     },
     async [Symbol.asyncDispose]() {
-      await pool.destroy()
+      const [outcome] = await Promise.allSettled([starting])
+      if (outcome.status === 'fulfilled') await outcome.value.destroy()
     },
   }
+}
+
+/** Loaded when it is needed: small jobs, and commands that move nothing, start sooner without it. */
+async function startPiscina(threads: number): Promise<Piscina> {
+  const { Piscina } = await import('piscina')
+  return new Piscina({
+    filename: new URL('./batch-worker.js', import.meta.url).href,
+    name: 'runBatch',
+    minThreads: threads,
+    maxThreads: threads,
+    // Whatever loaders and flags the host process runs with are no business of ours.
+    execArgv: [],
+  })
 }
 
 function libuvPool(parallel: number): WorkerPool {

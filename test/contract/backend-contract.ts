@@ -1,4 +1,5 @@
 import t from 'tap'
+import { MoverError } from '../../src/core/errors.js'
 import type { Test } from 'tap'
 import type { Backend } from '../../src/backend/backend.js'
 import { gather } from '../support/gather.js'
@@ -103,6 +104,20 @@ export function backendContract(name: string, open: (t: Test) => Promise<OpenedB
         message: new RegExp(SEGMENT),
       })
       t.equal(await backend.has(PACK), false)
+    })
+
+    t.test('gives many objects at once, and in its place what one failed with', async t => {
+      const { backend } = await open(t)
+      await backend.put(PACK, Buffer.from('pack'))
+      await backend.put(MANIFEST, Buffer.from('a manifest'))
+      const names = [MANIFEST, SEGMENT, PACK, CONFIG, PACK]
+      const outcomes = await backend.getMany(names, { maxBytes: 4 })
+      const told = outcomes.map(outcome =>
+        outcome instanceof MoverError ? outcome.code : String(Buffer.from(outcome)),
+      )
+      t.strictSame(told, ['BACKEND_FAILED', 'OBJECT_NOT_FOUND', 'pack', 'OBJECT_NOT_FOUND', 'pack'])
+      t.strictSame(await backend.getMany([], { maxBytes: 4 }), [])
+      t.strictSame(await gather(backend.listNames('manifests/')), [MANIFEST])
     })
 
     t.test('lists what it holds in order, each kind by itself', async t => {

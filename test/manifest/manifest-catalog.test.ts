@@ -113,14 +113,14 @@ t.test(
     await commit(backend, {}, {}, {})
     const codes = ['BACKEND_FAILED', 'OBJECT_NOT_FOUND'] as const
     let reads = 0
-    const failing = new Proxy(backend, {
+    const failing: MemoryBackend = new Proxy(backend, {
       get(inner, name) {
         const method: unknown = Reflect.get(inner, name)
         if (typeof method !== 'function') return method
         return (...values: unknown[]): unknown => {
           const code = name === 'get' ? codes[reads++] : undefined
           if (code !== undefined) return Promise.reject(new MoverError(code, 'injected'))
-          return method.apply(inner, values) as unknown
+          return method.apply(name === 'getMany' ? failing : inner, values) as unknown
         }
       },
     })

@@ -30,7 +30,10 @@ export function failingDisk({ call, code, nth = 1 }: Failure): Disk {
         }
       },
     })
-  return guard({ ...NODE_DISK })
+  const disk: Disk = { ...NODE_DISK }
+  // Every file is read by the calls that can be made to fail.
+  delete disk.readTogether
+  return guard(disk)
 }
 
 function systemError(code: string): NodeJS.ErrnoException {
