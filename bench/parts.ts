@@ -3,9 +3,12 @@ import { fullPart } from './full.bench.js'
 import type { Part } from './harness/bench.js'
 import { incompressiblePart } from './incompressible.bench.js'
 import { incrementalPart } from './incremental.bench.js'
+import { indexPart } from './index.bench.js'
 import { manifestsPart } from './manifests.bench.js'
 import { memoryPart } from './memory.bench.js'
 import { ontoPart } from './onto.bench.js'
+import { peersPart } from './peers.bench.js'
+import { quickPart } from './quick.bench.js'
 import { rescanPart } from './rescan.bench.js'
 import { restorePart } from './restore.bench.js'
 import { scalingPart } from './scaling.bench.js'
@@ -24,6 +27,9 @@ export const PARTS: readonly Part[] = [
   ontoPart,
   verifyPart,
   memoryPart,
+  indexPart,
   manifestsPart,
   scalingPart,
+  peersPart,
+  quickPart,
 ]

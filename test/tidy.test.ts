@@ -40,6 +40,7 @@ const FUNCTION_LINES_MAX = 50
 const NOT_IN_A_CLONE = new Set([
   '.git',
   '.tap',
+  'bench/index/target',
   'bench/limits/target',
   'bench/peers/installed',
   'build',

@@ -42,12 +42,17 @@ export interface Spread {
 /** Every contender once a round, each round beginning with another one. */
 export async function runRounds<Name extends string>(
   contenders: Readonly<Record<Name, Contender>>,
-  options: { readonly count: number; readonly say: (line: string) => void },
+  options: {
+    readonly count: number
+    readonly say: (line: string) => void
+    /** Whether each round begins with another one: so it does, unless this says false. */
+    readonly isRotated?: boolean
+  },
 ): Promise<Rounds<Name>> {
   const names = Object.keys(contenders) as Name[]
   const runs = new Map<Name, { seconds: number; run: Run }[]>(names.map(name => [name, []]))
   for (let round = 0; round < options.count; round += 1) {
-    const shift = round % names.length
+    const shift = options.isRotated === false ? 0 : round % names.length
     for (const name of [...names.slice(shift), ...names.slice(0, shift)]) {
       const { seconds, run } = await takeTurn(contenders[name])
       runs.get(name)?.push({ seconds, run })

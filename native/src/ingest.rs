@@ -38,6 +38,10 @@ pub enum Purpose {
 /// A small job is cut into units no smaller than this, so that its readers share it.
 const UNIT_BYTES_MIN: usize = 256 << 10;
 
+/// Runs this short on average are read one by one, so that a device is kept busy by their number only.
+const SCATTERED_RUN_BYTES_MAX: u64 = 512 << 10;
+const SCATTERED_READERS: usize = 8;
+
 /// Slots that lie together on the volume and so in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Piece {
@@ -59,7 +63,7 @@ pub fn ingest(job: &EncodeJob, runs: &[Run], purpose: Purpose) -> Result<Vec<u8>
     let ahead = ReadAhead {
         pool: &job.buffers,
         cancel: &job.cancel,
-        threads: job.options.readers,
+        threads: cut.readers,
         waited_ns: &job.counters.read_wait_ns,
     };
     let mut computing = Computing::begin(job, purpose, &cut)?;
@@ -75,6 +79,7 @@ struct Cut {
     pieces: Vec<Piece>,
     units: Vec<Range<usize>>,
     slots: u64,
+    readers: usize,
 }
 
 impl Cut {
@@ -104,9 +109,17 @@ fn cut(runs: &[Run], job: &EncodeJob) -> Result<Cut> {
             "{slots} slots are too many for one call"
         )));
     }
-    let unit_bytes = unit_bytes(slots, job);
+    let is_scattered =
+        slots * geometry.chunk_bytes() as u64 / runs.len().max(1) as u64 <= SCATTERED_RUN_BYTES_MAX;
+    let readers = if is_scattered {
+        job.options.readers.max(SCATTERED_READERS)
+    } else {
+        job.options.readers
+    };
+    let unit_bytes = unit_bytes(slots, readers, job);
     Ok(Cut {
         slots,
+        readers,
         ..cut_units(
             runs,
             geometry,
@@ -117,10 +130,10 @@ fn cut(runs: &[Run], job: &EncodeJob) -> Result<Cut> {
 }
 
 /// Units as large as a buffer, or smaller where otherwise some readers would have nothing to do.
-fn unit_bytes(slots: u64, job: &EncodeJob) -> usize {
+fn unit_bytes(slots: u64, readers: usize, job: &EncodeJob) -> usize {
     let chunk = job.options.geometry.chunk_bytes();
     let share = slots
-        .div_ceil(2 * job.options.readers as u64)
+        .div_ceil(2 * readers as u64)
         .saturating_mul(chunk as u64);
     let share = usize::try_from(share)
         .unwrap_or(usize::MAX)

@@ -29,7 +29,7 @@ export interface TreeEntry {
   readonly row: Uint8Array
 }
 
-const PAGES_PER_READ = 256
+const PAGES_PER_READ = 1024
 
 const NOT_READ_YET = new Uint8Array(0)
 

@@ -43,7 +43,7 @@ interface Walk {
 }
 
 /** Slots looked up at a time; the pages on the way to so many fit into the cache. */
-const SLOTS_PER_LOOKUP = 256
+const SLOTS_PER_LOOKUP = 1024
 
 /** A tree to read from; several may read from it at once. */
 export class TreeReader {

@@ -38,7 +38,7 @@ export interface FinishedTree extends TreeTop {
 
 const PAGES_PER_PUT = 256
 /** Steps that wait together, so that the parent's pages for all of them are read at once. */
-const STEPS_WAITING_MAX = 256
+const STEPS_WAITING_MAX = 1024
 const STEP_BYTES_WAITING_MAX = 4 * 1024 * 1024
 
 const ZERO_ROW = new Uint8Array(ROW_BYTES)
