@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { ROOT, type Bench, type Part } from './harness/bench.js'
 import { describeMachine } from './harness/machine.js'
-import { pageOf } from './harness/page.js'
+import { pageOf, type Results } from './harness/page.js'
 import { isReached, type Row } from './harness/row.js'
 import { tableOf } from './harness/table.js'
 import { PARTS } from './parts.js'
@@ -43,19 +43,34 @@ async function runParts(parts: readonly Part[]): Promise<void> {
       .map(([name, value]) => `${name}: ${value}`)
       .join('\n'),
   )
+  const keep = () => keepResults(parts, { machine, rounds: roundCount(), rows }, scratch)
   try {
-    for (const part of parts) await runPart(part, scratch, rows)
+    for (const part of parts) {
+      await runPart(part, scratch, rows)
+      // After each, so that a later part that fails takes nothing along.
+      keep()
+    }
   } finally {
     if (values.scratch === undefined) rmSync(scratch, { recursive: true, force: true })
   }
   console.log(`\n${tableOf(rows)}`)
+  if (!rows.every(isReached)) process.exitCode = 1
+}
+
+function keepResults(parts: readonly Part[], results: Results, scratch: string): void {
   const name = parts.length === PARTS.length ? 'all' : parts.map(({ name }) => name).join('-')
   const folder = join(ROOT, 'bench', 'results')
   mkdirSync(folder, { recursive: true })
-  const result = { machine, rounds: roundCount(), rows }
-  writeFileSync(join(folder, `${name}.json`), `${JSON.stringify(result, null, 2)}\n`)
-  writeFileSync(join(folder, `${name}.html`), pageOf(result))
-  if (!rows.every(isReached)) process.exitCode = 1
+  // Where things lie on this machine is nobody's business.
+  const write = (file: string, text: string) => {
+    const elsewhere = text
+      .replaceAll(scratch, 'SCRATCH')
+      .replaceAll(ROOT, '.')
+      .replaceAll(process.execPath, 'node')
+    writeFileSync(join(folder, file), elsewhere)
+  }
+  write(`${name}.json`, `${JSON.stringify(results, null, 2)}\n`)
+  write(`${name}.html`, pageOf(results))
 }
 
 async function runPart(part: Part, scratch: string, rows: Row[]): Promise<void> {

@@ -1,4 +1,5 @@
 import { codecsPart } from './codecs.bench.js'
+import { databasePart } from './database.bench.js'
 import { fullPart } from './full.bench.js'
 import type { Part } from './harness/bench.js'
 import { incompressiblePart } from './incompressible.bench.js'
@@ -26,6 +27,7 @@ export const PARTS: readonly Part[] = [
   restorePart,
   ontoPart,
   verifyPart,
+  databasePart,
   memoryPart,
   indexPart,
   manifestsPart,

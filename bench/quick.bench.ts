@@ -54,7 +54,8 @@ async function run(bench: Bench): Promise<void> {
   for (const path of [volume, repository, target]) rmSync(path, { recursive: true, force: true })
   const limit = (r: Readonly<Record<'limit: cores' | 'limit: disk', number>>) =>
     r['limit: cores'] + r['limit: disk']
-  const bounds = { backup: 4, rescan: 3, verify: 3, restore: 4 } as const
+  // A third more than was measured when these were written.
+  const bounds = { backup: 1.6, rescan: 1.15, verify: 0.9, restore: 1.7 } as const
   for (const name of ['backup', 'rescan', 'verify', 'restore'] as const) {
     bench.report({
       what: `${name} of 1 GiB: time against computing and copying it, one after the other`,

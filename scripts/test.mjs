@@ -92,6 +92,11 @@ async function rustChecks(rustFolder) {
   const cargo = /** @param {string[]} args */ (...args) => run('cargo', args, options)
   return [
     await check('format of the Rust code (cargo fmt)', () => cargo('fmt', '--check')),
+    await check('format of the Rust code of the benchmark (cargo fmt)', async () => {
+      for (const crate of ['limits', 'index']) {
+        await run('cargo', ['fmt', '--check'], { ...options, cwd: join(ROOT, 'bench', crate) })
+      }
+    }),
     await clippy(cargo, rustFolder),
     await cargoTest(cargo),
   ]

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what mover is measured against, as root on Debian: restic and the tools for plain copies by apt, borg 1.4
+# Installs what mover is measured against, as root on Debian: restic and the tools for plain copies by apt (and PostgreSQL, for the
+# database's volume), borg 1.4
 # from PyPI, rustic 0.11 from crates.io (which takes some minutes to build). kopia and a newer restic are taken
 # from PATH by the benchmark where somebody has put them.
 set -euo pipefail
@@ -8,7 +9,7 @@ into=${1:-$here/installed}
 export DEBIAN_FRONTEND=noninteractive
 
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends restic qemu-utils nbdkit libnbd-bin xfsprogs python3-venv \
+apt-get install -y -qq --no-install-recommends restic qemu-utils nbdkit libnbd-bin xfsprogs postgresql python3-venv \
   libacl1-dev libssl-dev liblz4-dev libzstd-dev libxxhash-dev pkg-config build-essential
 
 mkdir -p "$into/bin"

@@ -6,6 +6,8 @@ const ENV = { RESTIC_PASSWORD: 'bench', RESTIC_CACHE_DIR: '/tmp/restic-bench-cac
 export function findRestic(program: string): Peer | null {
   const version = versionOf(program, 'version')
   if (version === null) return null
+  // It came with 0.15.
+  const sparse = /^restic 0\.([0-9]|1[0-4])\./.test(version) ? '' : '--sparse'
   return {
     name: 'restic',
     version,
@@ -17,7 +19,7 @@ export function findRestic(program: string): Peer | null {
         { cwd: item, env: ENV },
       ),
     restore: (repository, into) =>
-      synced(`${program} -q -r '${repository}' restore latest --sparse --target .`, into, {
+      synced(`${program} -q -r '${repository}' restore latest ${sparse} --target .`, into, {
         cwd: into,
         env: ENV,
       }),

@@ -428,6 +428,26 @@ mod tests {
     }
 
     #[test]
+    fn scattered_runs_get_more_readers_and_long_ones_do_not() {
+        let rig = Rig::new();
+        let slots = 64 * SCATTERED_RUN_BYTES_MAX as usize / CHUNK;
+        let job = rig.encode(&FaultyDevice::new(
+            vec![1; slots * CHUNK],
+            Faults::default(),
+        ));
+        let scattered: Vec<_> = (0..slots as u64)
+            .step_by(2)
+            .map(|first| Run { first, count: 1 })
+            .collect();
+        let long = [Run {
+            first: 0,
+            count: slots as u64,
+        }];
+        assert_eq!(cut(&scattered, &job).unwrap().readers, SCATTERED_READERS);
+        assert_eq!(cut(&long, &job).unwrap().readers, job.options.readers);
+    }
+
+    #[test]
     fn slots_beyond_the_volume_are_refused() {
         let rig = Rig::new();
         let job = rig.encode(&FaultyDevice::new(vec![1; 3 * CHUNK], Faults::default()));

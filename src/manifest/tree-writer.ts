@@ -121,7 +121,8 @@ export class TreeWriter {
     if (this.#parent === null) return this.#apply(step)
 
     // The caller may use its rows for something else by the time they are looked at.
-    this.#waiting.push({ ...step, rows: Uint8Array.from(step.rows) })
+    const rows = step.rows === ZERO_ROW ? ZERO_ROW : new Uint8Array(step.rows)
+    this.#waiting.push({ ...step, rows })
     this.#waitingBytes += step.rows.length
     const isFull =
       this.#waiting.length >= STEPS_WAITING_MAX || this.#waitingBytes >= STEP_BYTES_WAITING_MAX
