@@ -266,9 +266,9 @@ t.test('a repository that cannot be listed is not empty', { skip: noStrace }, as
     }
   }
   const object = join(path, 'manifests', objectsOf(path, 'manifests')[0] ?? '')
-  const under = failing({ call: 'statx', answer: 'error=EIO', path: object, log })
+  const under = failing({ call: 'openat', answer: 'error=EACCES', path: object, log })
   const { code, error } = await runMoverJson(['list'], { repository: path, under })
-  t.equal(code, EXIT.repository, 'nor is what cannot be looked at left out')
+  t.equal(code, EXIT.repository, 'nor is what may not be opened left out')
   t.match(error, { code: 'BACKEND_FAILED' })
   t.not(failedCalls(log).length, 0)
   t.notOk(existsSync(target))

@@ -45,7 +45,7 @@ interface Scene {
 const VOLUME_BYTES = 24 * MiB + 512
 
 /** Two states of a volume, a few writes apart; with `grows`, the second one is longer. */
-async function scene(t: Test, { grownTo = VOLUME_BYTES } = {}): Promise<Scene> {
+async function scene(t: Test, { grownTo = VOLUME_BYTES, writeCount = 60 } = {}): Promise<Scene> {
   const folder = deviceFolder(t)
   const volume = join(folder, 'volume')
   const repository = await makeRepository(t, join(folder, 'repository'))
@@ -55,7 +55,7 @@ async function scene(t: Test, { grownTo = VOLUME_BYTES } = {}): Promise<Scene> {
   const first = idOf(await backedUp({ source: volume, repository, volume: 'vm' }))
   const before = join(folder, 'before')
   copyFileSync(volume, before)
-  const writes = await changeVolume(volume, { seed: 70, writes: 60 })
+  const writes = await changeVolume(volume, { seed: 70, writes: writeCount })
   if (grownTo !== VOLUME_BYTES) await resizeVolume(volume, grownTo)
   const granularityBytes = 64 * KiB
   const bits = bitmapOfWrites(writes, { granularityBytes, volumeBytes: grownTo })
@@ -208,7 +208,7 @@ t.test('a grown volume is restored onto its smaller state, zeroes and all', asyn
 const WRITING = { killFrom: /"stage":"write"/, killAfterMs: 20 }
 
 t.test('a restore that was killed is given again, and is right', async t => {
-  const { folder, repository, before, after } = await scene(t)
+  const { folder, repository, before, after } = await scene(t, { writeCount: 150 })
   const targets = await targetsLike(t, folder, before.file)
   const made = join(folder, 'made')
   const rows = [
@@ -222,8 +222,8 @@ t.test('a restore that was killed is given again, and is right', async t => {
   for (const { target, args } of rows) {
     if (target !== made) writeFileSync(target, readFileSync(before.file))
     const command = ['restore', after.manifest, target, ...args]
-    // So slow that it is in the middle of writing what differs for some hundred milliseconds.
-    const slowly = [...command, '--rate', '8MiB']
+    // In small reads and so slowly that it is in the middle of writing what differs for some hundred milliseconds.
+    const slowly = [...command, '--rate', '4MiB', '--in-flight', '16MiB']
     const options = { repository: repository.path }
     const { signal } = await runMoverJson(slowly, { ...options, ...WRITING })
     const limit = target.startsWith('/dev') ? { bytes: VOLUME_BYTES } : {}
