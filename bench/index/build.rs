@@ -2,5 +2,7 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/node_stubs.c");
-    cc::Build::new().file("src/node_stubs.c").compile("node_stubs");
+    cc::Build::new()
+        .file("src/node_stubs.c")
+        .compile("node_stubs");
 }
