@@ -1,10 +1,10 @@
+import type { CarriedFrom, LookedUpSlots } from './backup-parent.js'
 import type { BackupContext } from './backup.js'
 import { joinSlots, slotExtent, slotRunBytes, type Geometry } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import type { Extent } from './core/extent.js'
 import type { Manifest } from './core/manifest.js'
 import { randomFraction } from './core/random-fraction.js'
-import { openTree } from './manifest-tree.js'
 import { rowsAgree } from './manifest/compare-rows.js'
 import { readSlots } from './pipeline/read-slots.js'
 import { auditWindows } from './plan/audit-plan.js'
@@ -21,7 +21,7 @@ export interface AuditOutcome {
 interface AuditQuestion {
   readonly source: Source
   readonly plan: BackupPlan
-  readonly parent: Manifest | null
+  readonly carried: CarriedFrom | null
   readonly geometry: Geometry
   readonly context: BackupContext
 }
@@ -32,29 +32,43 @@ interface AuditQuestion {
  * the tracker has lied.
  */
 export async function auditSource(question: AuditQuestion): Promise<AuditOutcome> {
-  const { plan, parent, geometry, context } = question
-  const { emit, audit: policy } = context
+  const { carried, geometry, context } = question
   const audited = { slots: 0, bytes: 0 }
-  if (parent === null || plan.carriedSlots === 0 || policy === 'off') return audited
-  emit({ type: 'stage', stage: 'audit' })
-  for (const slots of auditWindows({ plan, policy, random: randomFraction })) {
-    const lies = await differingSlots(slots, parent, question)
-    audited.slots += slots.length
-    audited.bytes += joinSlots(slots).reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
+  if (carried === null || context.audit === 'off') return audited
+  const { parent } = carried
+  context.emit({ type: 'stage', stage: 'audit' })
+  for await (const sample of samples(question, carried)) {
+    const lies = await differingSlots(sample, question)
+    audited.slots += sample.slots.length
+    audited.bytes += joinSlots(sample.slots).reduce(
+      (sum, run) => sum + slotRunBytes(geometry, run),
+      0,
+    )
     if (lies.length > 0) throw await mismatch(lies, { audited, parent, geometry, context })
   }
   return audited
 }
 
-/** Those of some ascending slots in which the source is not what the parent says. */
+async function* samples(
+  { plan, context: { audit: policy } }: AuditQuestion,
+  { tree, sample }: CarriedFrom,
+): AsyncGenerator<LookedUpSlots> {
+  if (policy === 'default') {
+    yield sample
+    return
+  }
+  for (const slots of auditWindows({ plan, policy, random: randomFraction })) {
+    yield { slots, rows: await tree.lookup(slots) }
+  }
+}
+
+/** Those of some slots in which the source is not what the parent says. */
 async function differingSlots(
-  slots: readonly number[],
-  parent: Manifest,
+  { slots, rows: expected }: LookedUpSlots,
   { source, geometry, context }: AuditQuestion,
 ): Promise<number[]> {
   const { repository, emit, signal } = context
   const { index } = repository.store
-  const expected = await openTree(repository.store, parent).lookup(slots)
   const found: Uint8Array[] = []
   const options = { device: source.handle, geometry, index, budgets: context, emit, signal }
   for await (const { rows } of readSlots(joinSlots(slots), options)) found.push(rows)

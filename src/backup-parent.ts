@@ -2,10 +2,12 @@ import type { BackupContext } from './backup.js'
 import { drainExtents, type StatedExtents } from './cbt/change-map.js'
 import type { Geometry } from './core/chunk.js'
 import { isDamage } from './core/damage-error.js'
+import type { Manifest } from './core/manifest.js'
 import { modeReasonWords } from './core/mode-reason.js'
 import { randomFraction } from './core/random-fraction.js'
 import { openTree } from './manifest-tree.js'
 import { readManifests } from './manifest/manifest-catalog.js'
+import type { TreeReader } from './manifest/tree-reader.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { auditWindows } from './plan/audit-plan.js'
 import { planBackup, type BackupPlan } from './plan/backup-plan.js'
@@ -24,6 +26,22 @@ import { lostChunks } from './store/lost-chunks.js'
 export interface PlannedBackup {
   readonly choice: ParentChoice
   readonly plan: BackupPlan
+  /** What carried slots are taken from; null where none are. */
+  readonly carried: CarriedFrom | null
+}
+
+/** The parent of carried slots. */
+export interface CarriedFrom {
+  readonly parent: Manifest
+  readonly tree: TreeReader
+  /** The slots of a default audit, drawn and looked up when it was seen that the parent holds. */
+  readonly sample: LookedUpSlots
+}
+
+/** Some ascending slots, and a row of the parent for each. */
+export interface LookedUpSlots {
+  readonly slots: readonly number[]
+  readonly rows: Uint8Array
 }
 
 /**
@@ -48,31 +66,33 @@ export async function planOnParent(
     return { choice, plan: await planBackup({ geometry, mode, changes, allocated, readHoles }) }
   }
   const planned = await planFor(chosen)
-  const holds = await parentHolds(planned, context)
-  const { choice, plan } = holds ? planned : await planFor(withLostChunks(chosen))
+  const carried = await carriedFrom(planned, context)
+  const isLost = carried === 'lost'
+  const { choice, plan } = isLost ? await planFor(withLostChunks(chosen)) : planned
   if (choice.mode !== choice.requested) announce(choice, context)
-  return { choice, plan }
+  return { choice, plan, carried: isLost ? null : carried }
 }
 
-/** Whether what is to be carried is in the repository: a random sample of chunks, and their pages. */
-async function parentHolds(
-  { choice: { parent }, plan }: PlannedBackup,
+/** Opens what is to be carried from; it is lost where a random sample of chunks, or their pages, is. */
+async function carriedFrom(
+  { choice: { parent }, plan }: Omit<PlannedBackup, 'carried'>,
   { repository, signal }: BackupContext,
-): Promise<boolean> {
-  if (parent === null || plan.carriedSlots === 0) return true
+): Promise<CarriedFrom | 'lost' | null> {
+  if (parent === null || plan.carriedSlots === 0) return null
   try {
     const tree = openTree(repository.store, parent)
-    const digests: Uint8Array[] = []
-    for (const slots of auditWindows({ plan, policy: 'default', random: randomFraction })) {
-      const rows = await tree.lookup(slots)
-      for (const position of slots.keys()) {
-        if (!isZeroRow(rows, position)) digests.push(rowDigest(rows, position))
-      }
-    }
-    return (await lostChunks(repository.store, digests, { signal })).length === 0
+    const drawing = { plan, policy: 'default', random: randomFraction } as const
+    // By default there is one window, and at least one slot.
+    const [slots = []] = auditWindows(drawing)
+    const rows = await tree.lookup(slots)
+    const digests = [...slots.keys()]
+      .filter(position => !isZeroRow(rows, position))
+      .map(position => rowDigest(rows, position))
+    const lost = await lostChunks(repository.store, digests, { signal })
+    return lost.length === 0 ? { parent, tree, sample: { slots, rows } } : 'lost'
   } catch (error) {
     // A page is lost as a chunk is; but what a damaged segment does not tell is not known.
-    if (isDamage(error) && error.code !== 'SEGMENT_CORRUPT') return false
+    if (isDamage(error) && error.code !== 'SEGMENT_CORRUPT') return 'lost'
     throw error
   }
 }

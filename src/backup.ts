@@ -1,6 +1,6 @@
 import { auditSource, type AuditOutcome } from './backup-audit.js'
 import { commitBackup } from './backup-commit.js'
-import { planOnParent } from './backup-parent.js'
+import { planOnParent, type CarriedFrom } from './backup-parent.js'
 import type { AbortOptions } from './core/abort.js'
 import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import type { Geometry } from './core/chunk.js'
@@ -10,7 +10,6 @@ import { startJob, type Job } from './core/job.js'
 import type { BackupMode, Manifest } from './core/manifest.js'
 import type { ByteOutcome, MoverEvent } from './core/progress.js'
 import { beginJobSession } from './job-session.js'
-import { openTree } from './manifest-tree.js'
 import { labelsProblem } from './manifest/manifest-check.js'
 import { TreeWriter, type FinishedTree } from './manifest/tree-writer.js'
 import { encodeProgress } from './native/encode-progress.js'
@@ -99,7 +98,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const { repository, signal, emit } = context
   emit({ type: 'stage', stage: 'plan' })
   const geometry = { volumeBytes: source.volumeBytes, chunkBytes: repository.defaults.chunkBytes }
-  const { choice, plan } = await planOnParent(source, geometry, context)
+  const { choice, plan, carried } = await planOnParent(source, geometry, context)
   if (context.dryRun) return resultOf({ choice, plan, context, startedMs, written: null })
 
   await using session = await beginJobSession(
@@ -117,12 +116,15 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
     bytesInFlight: context.bytesInFlight,
     bytesPerSecond: context.bytesPerSecond ?? 0,
   })
-  const { tree, bytes } = await store(plan, { writer, choice, geometry, context })
-  const audit = await auditSource({ source, plan, parent: choice.parent, geometry, context })
+  const { tree, bytes } = await store(plan, { writer, carried, geometry, context })
+  // What is in memory becomes durable while the audit reads; nothing names it before both are done.
+  const auditing = auditSource({ source, plan, carried, geometry, context })
+  const [audited, flushed] = await Promise.allSettled([auditing, writer.flush({ signal })])
+  const audit = valueOf(audited)
   source.checkUnchanged()
 
   emit({ type: 'stage', stage: 'commit' })
-  await writer.flush({ signal })
+  valueOf(flushed)
   const manifest = await commitBackup({
     source,
     geometry,
@@ -139,7 +141,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
 
 interface StoreParts {
   readonly writer: ChunkWriter
-  readonly choice: ParentChoice
+  readonly carried: CarriedFrom | null
   readonly geometry: Geometry
   readonly context: BackupContext
 }
@@ -173,12 +175,10 @@ async function store(
 /** The tree grows in slot order, as the digests come: they cross the seam, chunks never. */
 async function growTree(
   plan: BackupPlan,
-  { writer, choice, geometry, context }: StoreParts,
+  { writer, carried, geometry, context }: StoreParts,
 ): Promise<FinishedTree> {
-  const { repository, workers, signal } = context
-  const carriesFrom = plan.carriedBytes > 0 ? choice.parent : null
-  const parent = carriesFrom === null ? null : openTree(repository.store, carriesFrom)
-  const tree = new TreeWriter({ geometry, store: writer, parent })
+  const { workers, signal } = context
+  const tree = new TreeWriter({ geometry, store: writer, parent: carried?.tree ?? null })
   await using pool = openWorkerPool(plan.readBytes, workers)
   const encoded = encodeRuns(plan.readRuns(), {
     job: writer.job,
@@ -263,6 +263,11 @@ function resultOf(parts: {
     seconds: (performance.now() - startedMs) / 1000,
     writer: PROGRAM_VERSION,
   }
+}
+
+function valueOf<T>(outcome: PromiseSettledResult<T>): T {
+  if (outcome.status === 'rejected') throw outcome.reason
+  return outcome.value
 }
 
 /** Defaults are applied here, once; what no manifest could record is refused before anything is read. */

@@ -5,7 +5,7 @@ import type { Manifest } from './core/manifest.js'
 import { TreeReader } from './manifest/tree-reader.js'
 import type { ChunkStore } from './store/chunk-store.js'
 
-/** The tree of a manifest, its pages read through the store and checked against their digests. */
+/** The tree of a manifest, its pages read through the store, which checks them against their digests. */
 export function openTree(store: ChunkStore, manifest: Manifest): TreeReader {
   return new TreeReader({
     geometry: manifest,
@@ -15,14 +15,14 @@ export function openTree(store: ChunkStore, manifest: Manifest): TreeReader {
 }
 
 /**
- * The bytes of tree pages, in the order asked for. A page whose pack is gone or cut is damaged as much
+ * The bytes of tree pages, in the order asked for; null for one that has no good copy. A page whose pack is gone or cut is damaged as much
  * as one that is not what its digest names: PAGE_CORRUPT.
  */
 export async function readTreePages(
   store: ChunkStore,
   digests: readonly Uint8Array[],
   options?: AbortOptions,
-): Promise<Uint8Array[]> {
+): Promise<(Uint8Array | null)[]> {
   try {
     return await store.readPages(digests, options)
   } catch (cause) {

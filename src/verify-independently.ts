@@ -3,12 +3,12 @@ import { throwIfAborted } from './core/abort.js'
 import { slotExtent, slotRunBytes } from './core/chunk.js'
 import { damageMessageOrThrow } from './core/damage-error.js'
 import { DigestSet } from './core/digest-set.js'
-import { digestHex } from './core/digest.js'
+import { digestHex, digestsEqual } from './core/digest.js'
 import { MoverError } from './core/errors.js'
 import { PACK_OBJECT_BYTES_MAX } from './core/limits.js'
 import type { Manifest } from './core/manifest.js'
 import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
-import { hashBytes } from './native/blake3.js'
+import { hashBytes, pageDigest } from './native/blake3.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { decodeEntry, packEntries } from './store/pack-file.js'
 import { listPacks, meterOfPacks } from './verify-packs.js'
@@ -106,7 +106,7 @@ async function checkManifest(
     geometry: manifest,
     tree: manifest.tree,
     readPages: async digests => {
-      const pages: Uint8Array[] = []
+      const pages: (Uint8Array | null)[] = []
       for (const digest of digests) {
         const name = digestHex(digest)
         const place = good.pages.get(name)
@@ -116,7 +116,8 @@ async function checkManifest(
           })
         }
         const { pack, offset, length } = place
-        pages.push(await repository.backend.getRange(pack, offset, length, { signal }))
+        const page = await repository.backend.getRange(pack, offset, length, { signal })
+        pages.push(digestsEqual(pageDigest(page), digest) ? page : null)
       }
       return pages
     },

@@ -3,6 +3,8 @@
 //! A chunk is named by the plain hash of its bytes. A tree page is named in derive-key mode, so that a
 //! guest cannot store bytes that pass for a page.
 
+use std::sync::LazyLock;
+
 use crate::error::{NativeError, Result};
 
 pub const DIGEST_BYTES: usize = 32;
@@ -19,7 +21,10 @@ pub fn of_chunk(plain: &[u8]) -> Digest {
 
 /// The name of a page of a manifest's tree.
 pub fn of_page(page: &[u8]) -> Digest {
-    blake3::derive_key(PAGE_CONTEXT, page)
+    // Most pages are small: the key is derived once, and not with every one of them.
+    static KEYED: LazyLock<blake3::Hasher> =
+        LazyLock::new(|| blake3::Hasher::new_derive_key(PAGE_CONTEXT));
+    *KEYED.clone().update(page).finalize().as_bytes()
 }
 
 /// The name of a whole object: a pack or an index segment.

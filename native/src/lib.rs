@@ -566,6 +566,25 @@ pub fn store_pages(job: u32, pages: Uint8Array, lengths: Uint32Array) -> Promise
     })
 }
 
+/// The digests of tree pages, each given by offset and length in `bytes`.
+#[napi]
+pub fn page_digests(bytes: Uint8Array, spans: Uint32Array) -> napi::Result<Buffer> {
+    call(|| {
+        let (spans, []) = spans.as_chunks::<2>() else {
+            return Err(NativeError::argument("spans are not pairs"));
+        };
+        let mut digests = Vec::with_capacity(spans.len() * digest::DIGEST_BYTES);
+        for &[offset, length] in spans {
+            let (offset, length) = (offset as usize, length as usize);
+            let page = bytes
+                .get(offset..offset + length)
+                .ok_or_else(|| NativeError::argument("a page lies behind the bytes given"))?;
+            digests.extend_from_slice(&digest::of_page(page));
+        }
+        Ok(digests.into())
+    })
+}
+
 #[napi]
 pub fn flush_job(job: u32) -> Promised<()> {
     promise(nothing, move || ENCODE_JOBS.get(job)?.flush())

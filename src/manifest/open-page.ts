@@ -24,6 +24,15 @@ export class OpenPage {
     this.#count += count
   }
 
+  /** Adds a child that is a page; where its digest goes, before this page is taken. */
+  addPage(): Uint8Array {
+    const at = this.#count * ROW_BYTES
+    this.#rows[at] = ROW_DATA
+    this.#hasData = true
+    this.#count += 1
+    return this.#rows.subarray(at + 1, at + ROW_BYTES)
+  }
+
   /** Empties the page and answers its rows, as a view; null if all of them are zero. */
   take(): Uint8Array | null {
     const rows = this.#hasData ? rowsOf(this.#rows, 0, this.#count) : null

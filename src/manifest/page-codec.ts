@@ -13,6 +13,7 @@ const COUNT_AT = 2
 const STATES_AT = 8
 const STATES_BYTES = 32
 const DIGESTS_AT = STATES_AT + STATES_BYTES
+const RESERVED_AT = [1, 4, 5, 6, 7]
 
 invariant(PAGE_CHILDREN * 2 === STATES_BYTES * 8, 'a page has two bits of state a child')
 
@@ -26,58 +27,69 @@ export interface Page {
   readonly rows: Uint8Array
 }
 
-/** Writes a page. A page whose children are all zero does not exist. */
-export function encodePage({ level, rows }: Page): Uint8Array {
+/**
+ * Writes a page into `into` at `at`, where there must be room for `PAGE_BYTES_MAX`; returns where it
+ * ends. A page whose children are all zero does not exist.
+ */
+export function writePage({ level, rows }: Page, into: Uint8Array, at: number): number {
   const count = rows.length / ROW_BYTES
   invariant(Number.isInteger(count) && count >= 1 && count <= PAGE_CHILDREN, 'a page has children')
   invariant(level >= 0 && level < TREE_HEIGHT_MAX, 'a page is in the tree')
-  const from = bufferOf(rows)
-  const page = Buffer.alloc(PAGE_BYTES_MAX)
-  page.writeUInt8(level, LEVEL_AT)
-  page.writeUInt16LE(count, COUNT_AT)
-  let end = DIGESTS_AT
+  invariant(at + PAGE_BYTES_MAX <= into.length, 'there is room for a page')
+  into.fill(0, at, at + DIGESTS_AT)
+  into[at + LEVEL_AT] = level
+  into[at + COUNT_AT] = count
+  let end = at + DIGESTS_AT
   for (let child = 0; child < count; child += 1) {
     if (isZeroRow(rows, child)) continue
-    const at = STATES_AT + (child >> 2)
-    page[at] = (page[at] ?? 0) | (ROW_DATA << ((child & 3) * 2))
-    end += from.copy(page, end, child * ROW_BYTES + 1, (child + 1) * ROW_BYTES)
+    const states = at + STATES_AT + (child >> 2)
+    into[states] = (into[states] ?? 0) | (ROW_DATA << ((child & 3) * 2))
+    copyDigest(rows, child * ROW_BYTES + 1, into, end)
+    end += DIGEST_BYTES
   }
-  invariant(end > DIGESTS_AT, 'a page has data')
-  return page.subarray(0, end)
+  invariant(end > at + DIGESTS_AT, 'a page has data')
+  return end
 }
 
-/** Reads what `encodePage` wrote; a `RangeError` says what is wrong with anything else. */
-export function decodePage(bytes: Uint8Array): Page {
-  if (bytes.length < DIGESTS_AT + DIGEST_BYTES || bytes.length > PAGE_BYTES_MAX) {
-    throw new RangeError(`a page does not have ${bytes.length} bytes`)
+/** Reads what `writePage` wrote; a `RangeError` says what is wrong with anything else. */
+export function decodePage(page: Uint8Array): Page {
+  if (page.length < DIGESTS_AT + DIGEST_BYTES || page.length > PAGE_BYTES_MAX) {
+    throw new RangeError(`a page does not have ${page.length} bytes`)
   }
-  const page = bufferOf(bytes)
-  const level = page.readUInt8(LEVEL_AT)
-  const count = page.readUInt16LE(COUNT_AT)
+  const level = byteAt(page, LEVEL_AT)
+  const count = byteAt(page, COUNT_AT) + 256 * byteAt(page, COUNT_AT + 1)
   if (level >= TREE_HEIGHT_MAX) throw new RangeError(`a page has no level ${level}`)
   if (count < 1 || count > PAGE_CHILDREN) throw new RangeError(`a page has no ${count} children`)
-  if (page.readUInt8(LEVEL_AT + 1) !== 0 || page.readUInt32LE(COUNT_AT + 2) !== 0) {
-    throw new RangeError('a page has zeroes where it is reserved')
+  for (const at of RESERVED_AT) {
+    if (page[at] !== 0) throw new RangeError('a page has zeroes where it is reserved')
   }
   return { level, rows: decodeRows(page, count) }
 }
 
-function decodeRows(page: Buffer, count: number): Uint8Array {
+function decodeRows(page: Uint8Array, count: number): Uint8Array {
   const rows = new Uint8Array(count * ROW_BYTES)
   let end = DIGESTS_AT
   for (let child = 0; child < PAGE_CHILDREN; child += 1) {
-    const state = (page.readUInt8(STATES_AT + (child >> 2)) >> ((child & 3) * 2)) & 3
+    const state = (byteAt(page, STATES_AT + (child >> 2)) >> ((child & 3) * 2)) & 3
     if (state === ROW_ZERO) continue
     if (state !== ROW_DATA) throw new RangeError(`child ${child} of a page has state ${state}`)
     if (child >= count) throw new RangeError('a page has states beyond its children')
     if (end + DIGEST_BYTES > page.length) throw new RangeError('a page lacks digests')
     rows[child * ROW_BYTES] = ROW_DATA
-    end += page.copy(rows, child * ROW_BYTES + 1, end, end + DIGEST_BYTES)
+    copyDigest(page, end, rows, child * ROW_BYTES + 1)
+    end += DIGEST_BYTES
   }
   if (end !== page.length) throw new RangeError('a page has bytes behind its digests')
   return rows
 }
 
-function bufferOf(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+/** By hand: for so few bytes the views that `set` needs cost more than the copying. */
+function copyDigest(from: Uint8Array, fromAt: number, into: Uint8Array, intoAt: number): void {
+  for (let byte = 0; byte < DIGEST_BYTES; byte += 1) {
+    into[intoAt + byte] = byteAt(from, fromAt + byte)
+  }
+}
+
+function byteAt(bytes: Uint8Array, at: number): number {
+  return bytes[at] ?? 0
 }

@@ -1,26 +1,30 @@
 /**
- * The pages of one manifest's tree. Every page is compared with its digest and with its place in
- * the tree before anything in it is believed. Pages are asked for many at a time, since each is a
+ * The pages of one manifest's tree. Whoever reads a page compares it with its digest, and here it is
+ * compared with its place in the tree, before anything in it is believed. Pages are asked for many at a time, since each is a
  * read of its own.
  */
 import { slotCount } from '../core/chunk.js'
 import type { Geometry, SlotRun } from '../core/chunk.js'
-import { digestHex, digestsEqual, parseDigestHex } from '../core/digest.js'
+import { digestHex, parseDigestHex } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
 import type { TreeTop } from '../core/manifest.js'
-import { pageDigest } from '../native/blake3.js'
 import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from '../native/slot-rows.js'
 import { decodePage } from './page-codec.js'
 import type { Page } from './page-codec.js'
 import { entryCount, entrySlots, levelSlots, treeTopProblem } from './tree-shape.js'
 
+/**
+ * Answers the pages of these digests, in order: bytes that have the digest, or null where there are only
+ * others. Rejects if any of them cannot be had.
+ */
+export type ReadPages = (digests: readonly Uint8Array[]) => Promise<readonly (Uint8Array | null)[]>
+
 export interface TreePagesOptions {
   readonly geometry: Geometry
   readonly tree: TreeTop
-  /** Answers the pages of these digests, in order; rejects if any of them cannot be had. */
-  readonly readPages: (digests: readonly Uint8Array[]) => Promise<readonly Uint8Array[]>
+  readonly readPages: ReadPages
 }
 
 /** An entry of a level: the top, a page's child, or a slot; `index` counts within the level. */
@@ -69,7 +73,7 @@ export class TreePages {
       const batch = pages.slice(done, done + PAGES_PER_READ)
       const bytes = await this.#readPages(batch.map(([, { row }]) => rowDigest(row, 0)))
       batch.forEach(([position, entry], index) => {
-        children[position] = this.#checkedRows(level, entry, bytes[index])
+        children[position] = this.#checkedRows(level, entry, bytes[index] ?? null)
       })
     }
     return children
@@ -90,12 +94,11 @@ export class TreePages {
     return Math.min(PAGE_CHILDREN, entries - index * PAGE_CHILDREN)
   }
 
-  #checkedRows(level: number, entry: TreeEntry, bytes: Uint8Array | undefined): Uint8Array {
+  #checkedRows(level: number, entry: TreeEntry, bytes: Uint8Array | null): Uint8Array {
     const { index, row } = entry
     const digest = rowDigest(row, 0)
     try {
-      if (bytes === undefined) throw new RangeError('it was not answered')
-      if (!digestsEqual(pageDigest(bytes), digest)) throw new RangeError('its bytes have another')
+      if (bytes === null) throw new RangeError('no copy of it has this digest')
       const page = decodePage(bytes)
       this.#checkPlace(page, level, index)
       return page.rows

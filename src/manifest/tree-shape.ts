@@ -19,9 +19,17 @@ export function treeHeight(slots: number): number {
   return height
 }
 
+/** By level; raising to a power each time would be what a scattered incremental mostly does. */
+const LEVEL_SLOTS = Array.from(
+  { length: TREE_HEIGHT_MAX + 1 },
+  (_, level) => PAGE_CHILDREN ** level,
+)
+
 /** Slots that an entry of `level` covers, where the volume does not end before. */
 export function levelSlots(level: number): number {
-  return PAGE_CHILDREN ** level
+  const slots = LEVEL_SLOTS[level]
+  invariant(slots !== undefined, 'a tree has so many levels')
+  return slots
 }
 
 /** Slots that entry `index` of `level` covers in a volume of so many slots. */

@@ -8,20 +8,20 @@
  */
 import { slotCount, slotRunBytes } from '../core/chunk.js'
 import type { Geometry, SlotRun } from '../core/chunk.js'
-import { digestHex, digestsEqual } from '../core/digest.js'
+import { digestHex } from '../core/digest.js'
 import { invariant } from '../core/invariant.js'
 import { PAGE_CHILDREN } from '../core/limits.js'
 import type { TreeTop } from '../core/manifest.js'
-import { pageDigest } from '../native/blake3.js'
-import { ROW_BYTES, dataRow, isZeroRow, rowDigest, rowsOf } from '../native/slot-rows.js'
+import { ROW_BYTES, ROW_DATA, isZeroRow, rowDigest, rowsOf } from '../native/slot-rows.js'
 import { OpenPage } from './open-page.js'
-import { encodePage } from './page-codec.js'
+import { PageBatch, type PagesTogether } from './page-batch.js'
 import type { TreeReader } from './tree-reader.js'
 import { entrySlots, levelSlots, treeHeight, treeRoot } from './tree-shape.js'
 
-/** Takes pages and answers their digests, in order; it may know some of them already. */
+/** Takes pages and answers their digests, in order and one behind the other; it may know some already. */
 export interface PageStore {
-  putPages(pages: readonly Uint8Array[]): Promise<readonly Uint8Array[]>
+  /** The bytes are taken before it returns, and may be used for something else then. */
+  putPages(pages: PagesTogether): Promise<Uint8Array>
 }
 
 export interface TreeWriterOptions {
@@ -36,7 +36,6 @@ export interface FinishedTree extends TreeTop {
   readonly root: string
 }
 
-const PAGES_PER_PUT = 256
 /** Steps that wait together, so that the parent's pages for all of them are read at once. */
 const STEPS_WAITING_MAX = 1024
 const STEP_BYTES_WAITING_MAX = 4 * 1024 * 1024
@@ -56,11 +55,11 @@ export class TreeWriter {
   readonly #store: PageStore
   readonly #parent: TreeReader | null
   readonly #levels: OpenPage[]
+  readonly #pages = new PageBatch()
   #top: Uint8Array = ZERO_ROW
   #next = 0
   #waiting: Step[] = []
   #waitingBytes = 0
-  #pages: { readonly bytes: Uint8Array; readonly digest: Uint8Array }[] = []
   #storing: Promise<void> = Promise.resolve()
 
   constructor({ geometry, store, parent }: TreeWriterOptions) {
@@ -143,15 +142,20 @@ export class TreeWriter {
   async #apply({ action, first, count, rows }: Step): Promise<void> {
     const end = first + count
     if (action === 'put') await this.#put(rows, count)
-    else if (action === 'zero') for (let at = first; at < end;) at = this.#zero(at, end)
+    else if (action === 'zero') await this.#zeroes(first, end)
     else for (let at = first; at < end;) at = await this.#carry(at, end)
   }
 
   async #put(rows: Uint8Array, count: number): Promise<void> {
     for (let done = 0; done < count; done += PAGE_CHILDREN) {
       this.#append(0, rowsOf(rows, done, Math.min(PAGE_CHILDREN, count - done)))
-      if (this.#pages.length >= PAGES_PER_PUT) await this.#storePages()
+      if (this.#pages.isFull) await this.#storePages()
     }
+  }
+
+  async #zeroes(first: number, end: number): Promise<void> {
+    for (let at = first; at < end;) at = this.#zero(at, end)
+    if (this.#pages.isFull) await this.#storePages()
   }
 
   #zero(first: number, end: number): number {
@@ -167,20 +171,21 @@ export class TreeWriter {
     let level = Math.min(this.#height, parent.tree.height)
     while (!this.#fits(level, first, end) || !this.#isShared(level, first, parent)) level -= 1
     const entry = first / levelSlots(level)
-    let at = first
-    let count = 0
-    do {
-      at += entrySlots(this.#slots, level, entry + count)
-      count += 1
-    } while (
-      (entry + count) % PAGE_CHILDREN !== 0 &&
-      at < end &&
-      this.#fits(level, at, end) &&
-      this.#isShared(level, at, parent)
-    )
+    const count = this.#fitting(level, entry, end)
     this.#append(level, await parent.entries(level, entry, count))
-    if (this.#pages.length >= PAGES_PER_PUT) await this.#storePages()
-    return at
+    if (this.#pages.isFull) await this.#storePages()
+    return Math.min((entry + count) * levelSlots(level), this.#slots)
+  }
+
+  /** Entries of a level that fit from `entry`, which does, up to the end of its page. */
+  #fitting(level: number, entry: number, end: number): number {
+    const span = levelSlots(level)
+    const pageEnd = (Math.floor(entry / PAGE_CHILDREN) + 1) * PAGE_CHILDREN
+    const whole = Math.min(Math.floor(end / span), pageEnd)
+    if (whole === pageEnd || whole * span >= end) return whole - entry
+    // The last entry of a volume may be cut, and then fits where the parent is cut as well.
+    const fits = this.#fits(level, whole * span, end)
+    return whole - entry + (fits && this.#isShared(level, whole * span, this.#parentTree()) ? 1 : 0)
   }
 
   /** Whether an entry of `level` begins at slot `first` and ends within `end`. */
@@ -210,27 +215,28 @@ export class TreeWriter {
   }
 
   #close(level: number): void {
+    // Its children are pages of this batch, or of one before it.
+    if (level > 0) this.#pages.name()
     const rows = this.#levels[level]?.take() ?? null
     if (rows === null) return this.#append(level + 1, ZERO_ROW)
-    const bytes = encodePage({ level, rows })
-    // Known here and now, so that the tree does not wait for the store.
-    const digest = pageDigest(bytes)
-    this.#pages.push({ bytes, digest })
-    this.#append(level + 1, dataRow(digest))
+    const above = this.#levels[level + 1]
+    this.#pages.add({ level, rows }, above?.addPage() ?? this.#addTop())
+    if (above?.count === PAGE_CHILDREN) this.#close(level + 1)
+  }
+
+  #addTop(): Uint8Array {
+    this.#top = new Uint8Array(ROW_BYTES)
+    this.#top[0] = ROW_DATA
+    return rowDigest(this.#top, 0)
   }
 
   /** Hands the pages over; one batch is under way while the next one is made. */
   async #storePages(): Promise<void> {
     await this.#storing
-    const pages = this.#pages
-    if (pages.length === 0) return
-    this.#pages = []
-    this.#storing = this.#store.putPages(pages.map(({ bytes }) => bytes)).then(digests => {
-      const isAgreed = pages.every(({ digest }, index) => {
-        const stored = digests[index]
-        return stored !== undefined && digestsEqual(digest, stored)
-      })
-      invariant(isAgreed, 'both implementations give a page one digest')
+    if (this.#pages.isEmpty) return
+    const { digests, ...pages } = this.#pages.take()
+    this.#storing = this.#store.putPages(pages).then(stored => {
+      invariant(Buffer.compare(digests, stored) === 0, 'pages are stored under the names they have')
     })
     // Awaited by the next batch or by `finish`; a failure until then is not unhandled.
     this.#storing.catch(() => {})

@@ -137,6 +137,8 @@ export interface EncodeCalls {
   ingestAsync(job: number, runs: Float64Array, store: boolean): Promise<Buffer>
   /** Stores the pages that are not known yet and answers all their digests, 32 bytes each. */
   storePages(job: number, pages: Uint8Array, lengths: Uint32Array): Promise<Buffer>
+  /** The digests of pages, 32 bytes each; `spans` are an offset and a length in `bytes` for each. */
+  pageDigests(bytes: Uint8Array, spans: Uint32Array): Buffer
   /** Seals the open packs; resolves when all are durable under their temporary names. */
   flushJob(job: number): Promise<void>
   /** The packs sealed since the last call; the caller publishes them. */

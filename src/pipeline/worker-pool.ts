@@ -19,12 +19,14 @@ const WORKERS_PAY_FROM_BYTES = 192 * 1024 * 1024
 const LIBUV_THREADS = 2
 
 /**
- * The threads for a job that will move about `bytes`: piscina workers, one a core and at most 8,
- * or, for a small job, two of libuv's threads, which are there anyway. `workers` overrules it.
+ * The threads for a job that will move about `bytes`: one a core and at most 8, unless `workers` says
+ * how many. Two or fewer are of libuv's, which are there anyway, and so are those of a small job; more
+ * are piscina workers.
  */
 export function openWorkerPool(bytes: number, workers: number | null): WorkerPool {
   if (workers === null && bytes < WORKERS_PAY_FROM_BYTES) return libuvPool(LIBUV_THREADS)
-  return piscinaPool(workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX))
+  const threads = workers ?? Math.min(availableParallelism(), WORKERS_DEFAULT_MAX)
+  return threads <= LIBUV_THREADS ? libuvPool(threads) : piscinaPool(threads)
 }
 
 function piscinaPool(threads: number): WorkerPool {

@@ -137,7 +137,10 @@ export class ChunkStore implements AsyncDisposable {
   }
 
   /** The bytes of tree pages, in the order asked for; see `readPages`. */
-  async readPages(digests: readonly Uint8Array[], options?: AbortOptions): Promise<Uint8Array[]> {
+  async readPages(
+    digests: readonly Uint8Array[],
+    options?: AbortOptions,
+  ): Promise<(Uint8Array | null)[]> {
     return readPages(this, digests, options)
   }
 

@@ -1,7 +1,6 @@
 import { packName } from '../backend/object-name.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import type { Geometry } from '../core/chunk.js'
-import { DIGEST_BYTES } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { loadAddon, native, type SegmentFile } from '../native/addon.js'
 import { encodeProgress } from '../native/encode-progress.js'
@@ -84,14 +83,12 @@ export class ChunkWriter implements AsyncDisposable {
     return { packs: this.#packs, bytes: this.#bytes }
   }
 
-  /** Stores the tree pages that are not known yet; returns their digests. */
-  async putPages(pages: readonly Uint8Array[]): Promise<Uint8Array[]> {
-    const lengths = Uint32Array.from(pages, page => page.length)
-    const digests = await native(
-      addon => addon.storePages(this.job, Buffer.concat(pages), lengths),
-      'store',
-    )
-    return pages.map((_, page) => digests.subarray(page * DIGEST_BYTES, (page + 1) * DIGEST_BYTES))
+  /** Stores those of pages, one behind the other, that are not known yet; returns the digests of all. */
+  async putPages(pages: {
+    readonly bytes: Uint8Array
+    readonly lengths: Uint32Array
+  }): Promise<Uint8Array> {
+    return native(addon => addon.storePages(this.job, pages.bytes, pages.lengths), 'store')
   }
 
   /** Publishes when enough has come together since the last time; to be called now and then. */

@@ -1,11 +1,10 @@
 import type { AbortOptions } from '../core/abort.js'
 import { isDamage, isLostByMedium } from '../core/damage-error.js'
-import { digestHex, digestsEqual } from '../core/digest.js'
+import { DIGEST_BYTES, digestHex } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { CHUNK_BYTES_MAX } from '../core/limits.js'
 import { CODECS, ENTRY_TYPES } from '../core/pack.js'
 import { native } from '../native/addon.js'
-import { pageDigest } from '../native/blake3.js'
 import { placeAt, placesIn, type EntryPlace, type IndexedPacks } from './entry-place.js'
 
 /** Pages that lie no further apart than this are fetched in one read. */
@@ -14,23 +13,22 @@ const READ_BYTES_MAX = 4 * 1024 * 1024
 const READS_IN_FLIGHT = 8
 
 /**
- * Reads tree pages, in the order asked for; where one copy of a page is lost or damaged, another is
- * taken, and where there is none, a damaged one is handed out: who knows where in a tree it belongs
- * checks it too, and says so. Throws CHUNK_MISSING for a page that the index does not know, and what
+ * Reads tree pages, in the order asked for, and compares each with its digest; where one copy of a page
+ * is lost or damaged, another is taken, and where all of them are, the answer is null. Throws CHUNK_MISSING for a page that the index does not know, and what
  * a pack's loss is known by.
  */
 export async function readPages(
   packs: IndexedPacks,
   digests: readonly Uint8Array[],
   options?: AbortOptions,
-): Promise<Uint8Array[]> {
+): Promise<(Uint8Array | null)[]> {
   if (digests.length === 0) return []
   const rows = await native(
     addon => addon.locateEntries(packs.index, ENTRY_TYPES.page, Buffer.concat(digests)),
     'read',
   )
   const reads = coalesce(digests.map((digest, position) => pagePlace(rows, position, digest)))
-  const pages = new Array<Uint8Array>(digests.length)
+  const pages = new Array<Uint8Array | null>(digests.length).fill(null)
   const workers = Array.from({ length: Math.min(READS_IN_FLIGHT, reads.length) }, async () => {
     for (let read = reads.pop(); read !== undefined; read = reads.pop()) {
       for (const { position, page } of await readTogether(packs, read, options)) {
@@ -60,34 +58,47 @@ async function readTogether(
   packs: IndexedPacks,
   { pack, offset, length, places }: PageRead,
   options?: AbortOptions,
-): Promise<{ readonly position: number; readonly page: Uint8Array }[]> {
+): Promise<{ readonly position: number; readonly page: Uint8Array | null }[]> {
   const range = await orDamage(packs.backend.getRange(pack, offset, length, options))
-  const pages: { readonly position: number; readonly page: Uint8Array }[] = []
-  for (const { position, digest, ...place } of places) {
-    const from = place.offset - offset
-    const page = range instanceof MoverError ? range : range.subarray(from, from + place.stored)
-    pages.push({
-      position,
-      page: isPage(page, digest) ? page : await copyOf(packs, digest, page, options),
-    })
+  const isLost = range instanceof MoverError
+  const cuts = places.map(place => [place.offset - offset, place.stored] as const)
+  const digests = isLost ? null : pageDigests(range, cuts)
+  const pages: { readonly position: number; readonly page: Uint8Array | null }[] = []
+  for (const [at, { position, digest }] of places.entries()) {
+    const [from, stored] = cuts[at] ?? [0, 0]
+    const isGood = !isLost && digests !== null && isDigestAt(digests, at, digest)
+    const page = isGood
+      ? range.subarray(from, from + stored)
+      : await copyOf(packs, digest, { lost: isLost ? range : null, ...options })
+    pages.push({ position, page })
   }
   return pages
 }
 
-/** The first good one among all copies of a page; where there is none, `first` as it was. */
+/** The first good one among all copies of a page; where all are damaged null, and where none is there `lost`. */
 async function copyOf(
   { backend, index }: IndexedPacks,
   digest: Uint8Array,
-  first: Uint8Array | MoverError,
-  options?: AbortOptions,
-): Promise<Uint8Array> {
+  { lost, ...options }: AbortOptions & { readonly lost: MoverError | null },
+): Promise<Uint8Array | null> {
   const rows = await native(addon => addon.locateCopies(index, ENTRY_TYPES.page, digest), 'read')
   for (const { pack, offset, stored } of placesIn(rows).filter(isPagePlace)) {
     const page = await orDamage(backend.getRange(pack, offset, stored, options))
-    if (isPage(page, digest)) return page
+    if (page instanceof MoverError) continue
+    if (isDigestAt(pageDigests(page, [[0, page.length]]), 0, digest)) return page
   }
-  if (first instanceof MoverError) throw first
-  return first
+  if (lost !== null) throw lost
+  return null
+}
+
+/** The digests, one behind the other, of pages by offset and length in `bytes`. */
+function pageDigests(bytes: Uint8Array, pages: readonly (readonly [number, number])[]): Buffer {
+  return native(addon => addon.pageDigests(bytes, Uint32Array.from(pages.flat())), 'read')
+}
+
+function isDigestAt(digests: Buffer, position: number, digest: Uint8Array): boolean {
+  const from = position * DIGEST_BYTES
+  return digests.compare(digest, 0, DIGEST_BYTES, from, from + DIGEST_BYTES) === 0
 }
 
 /** What was read, or the error that proves that it is lost; any other error is thrown. */
@@ -98,10 +109,6 @@ async function orDamage(reading: Promise<Uint8Array>): Promise<Uint8Array | Move
     if (isDamage(error) || isLostByMedium(error)) return error
     throw error
   }
-}
-
-function isPage(page: Uint8Array | MoverError, digest: Uint8Array): page is Uint8Array {
-  return !(page instanceof MoverError) && digestsEqual(pageDigest(page), digest)
 }
 
 function pagePlace(rows: Uint8Array, position: number, digest: Uint8Array): PagePlace {

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { PAGE_BYTES_MAX, decodePage, encodePage } from '../../src/manifest/page-codec.js'
+import { PAGE_BYTES_MAX, decodePage } from '../../src/manifest/page-codec.js'
 import { hashBytes, pageDigest } from '../../src/native/blake3.js'
 import { flipBit } from '../support/flip-bit.js'
 import { goldenBytes, matchGolden } from '../support/golden.js'
 import { randomInteger, seededRandom } from '../support/random.js'
-import { contentsOf, rowFor, rowsFor } from '../support/trees.js'
+import { contentsOf, encodePage, rowFor, rowsFor } from '../support/trees.js'
 
 const GOLDEN = { level: 1, rows: rowsFor([0, 7, 0, 0, 9, 0]) }
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import t from 'tap'
 import { digestHex } from '../../src/core/digest.js'
-import { encodePage } from '../../src/manifest/page-codec.js'
 import { TreeReader } from '../../src/manifest/tree-reader.js'
 import type { PageDamage, SlotsOptions } from '../../src/manifest/tree-reader.js'
 import type { FinishedTree } from '../../src/manifest/tree-writer.js'
@@ -12,6 +11,7 @@ import { randomInteger, seededRandom } from '../support/random.js'
 import {
   MemoryPages,
   contentsOf,
+  encodePage,
   geometryOf,
   growTree,
   readerOf,
@@ -201,7 +201,7 @@ t.test('a good page in the wrong place is refused', async t => {
   const leaf = (count: number): Uint8Array =>
     encodePage({ level: 0, rows: rowsFor(Array(count).fill(1)) })
   const place = async (page: Uint8Array): Promise<TreeReader> => {
-    await store.putPages([page])
+    store.add(page)
     const top = digestHex(pageDigest(page))
     const tree: FinishedTree = { height: 2, state: 'page', top, root: '' }
     return readerOf(geometry, tree, store)

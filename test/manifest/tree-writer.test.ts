@@ -3,7 +3,7 @@ import { slotCount } from '../../src/core/chunk.js'
 import type { Geometry } from '../../src/core/chunk.js'
 import { digestHex } from '../../src/core/digest.js'
 import { MoverError } from '../../src/core/errors.js'
-import { encodePage } from '../../src/manifest/page-codec.js'
+import type { PagesTogether } from '../../src/manifest/page-batch.js'
 import type { TreeReader } from '../../src/manifest/tree-reader.js'
 import { treeRoot } from '../../src/manifest/tree-shape.js'
 import { TreeWriter } from '../../src/manifest/tree-writer.js'
@@ -12,6 +12,7 @@ import { dataRow } from '../../src/native/slot-rows.js'
 import { randomInteger, seededRandom } from '../support/random.js'
 import {
   MemoryPages,
+  encodePage,
   geometryOf,
   growTree,
   naiveTree,
@@ -177,7 +178,7 @@ t.test('a store that fails, or disagrees about a digest, fails the tree', async 
   await first.putSlots(0, 300, rows)
   await t.rejects(first.finish(), { code: 'BACKEND_FULL' })
   const wrong = {
-    putPages: async (pages: readonly Uint8Array[]) => pages.map(() => new Uint8Array(32)),
+    putPages: async ({ lengths }: PagesTogether) => new Uint8Array(lengths.length * 32),
   }
   const second = new TreeWriter({ geometry, store: wrong, parent: null })
   await second.putSlots(0, 300, rows)
@@ -249,7 +250,7 @@ async function uniformTree(geometry: Geometry, store: MemoryPages): Promise<Fini
   let level = 0
   for (let entries = slotCount(geometry); entries > 1; entries = Math.ceil(entries / 128)) {
     const rows = Buffer.concat(Array<Uint8Array>(Math.min(entries, 128)).fill(row))
-    const [digest = new Uint8Array(32)] = await store.putPages([encodePage({ level, rows })])
+    const digest = store.add(encodePage({ level, rows }))
     row = dataRow(digest)
     level += 1
   }

@@ -2,7 +2,9 @@ import { slotCount } from '../../src/core/chunk.js'
 import type { Geometry } from '../../src/core/chunk.js'
 import { digestHex } from '../../src/core/digest.js'
 import { MoverError } from '../../src/core/errors.js'
-import { encodePage } from '../../src/manifest/page-codec.js'
+import type { PagesTogether } from '../../src/manifest/page-batch.js'
+import { PAGE_BYTES_MAX, writePage, type Page } from '../../src/manifest/page-codec.js'
+import type { ReadPages } from '../../src/manifest/tree-pages.js'
 import { TreeReader } from '../../src/manifest/tree-reader.js'
 import { treeRoot } from '../../src/manifest/tree-shape.js'
 import { TreeWriter } from '../../src/manifest/tree-writer.js'
@@ -34,6 +36,12 @@ export function rowFor(content: Content): Uint8Array {
   return row
 }
 
+/** One page by itself. */
+export function encodePage(page: Page): Uint8Array {
+  const bytes = new Uint8Array(PAGE_BYTES_MAX)
+  return bytes.subarray(0, writePage(page, bytes, 0))
+}
+
 /** The contents that rows stand for. */
 export function contentsOf(rows: Uint8Array): Content[] {
   const contents: Content[] = []
@@ -51,23 +59,32 @@ export class MemoryPages implements PageStore {
   reads = 0
   read = 0
 
-  async putPages(pages: readonly Uint8Array[]): Promise<Uint8Array[]> {
-    return pages.map(page => {
-      this.put += 1
-      this.putBytes += page.length
-      const digest = pageDigest(page)
-      this.pages.set(digestHex(digest), Uint8Array.from(page))
-      return digest
-    })
+  async putPages({ bytes, lengths }: PagesTogether): Promise<Uint8Array> {
+    const digests: Uint8Array[] = []
+    let from = 0
+    for (const length of lengths) {
+      digests.push(this.add(bytes.slice(from, from + length)))
+      from += length
+    }
+    return Buffer.concat(digests)
   }
 
-  readPages = async (digests: readonly Uint8Array[]): Promise<Uint8Array[]> => {
+  /** Adds one page; returns its digest. */
+  add(page: Uint8Array): Uint8Array {
+    this.put += 1
+    this.putBytes += page.length
+    const digest = pageDigest(page)
+    this.pages.set(digestHex(digest), page)
+    return digest
+  }
+
+  readPages: ReadPages = async digests => {
     this.reads += 1
     return digests.map(digest => {
       this.read += 1
       const page = this.pages.get(digestHex(digest))
       if (page === undefined) throw new MoverError('CHUNK_MISSING', `no page ${digestHex(digest)}`)
-      return page
+      return Buffer.compare(pageDigest(page), digest) === 0 ? page : null
     })
   }
 
