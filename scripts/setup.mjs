@@ -53,9 +53,9 @@ const STEPS = [
   },
   {
     name: 'typescript',
-    what: 'TypeScript (tsc)',
+    what: 'TypeScript (tsc, esbuild)',
     picture: () =>
-      seen('package-lock.json', 'tsconfig.json', 'src', 'dist/index.js', 'dist/cli/main.js'),
+      seen('package-lock.json', 'tsconfig.json', 'src', 'dist/index.js', 'dist/program/main.js'),
     make: compileTypeScript,
   },
 ]
@@ -182,6 +182,8 @@ async function compileTypeScript() {
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
   await run(process.execPath, [tsc, '-p', ROOT, '--noEmitOnError'], { cwd: ROOT })
   removeOrphans(join(ROOT, 'dist'), join(ROOT, 'src'))
+  const { joinProgram } = await import('./join-program.mjs')
+  await joinProgram(ROOT)
 }
 
 const COMPILED = /\.(js|js\.map|d\.ts)$/

@@ -14,6 +14,9 @@ await runScript(async () => {
   }
   // npm runs scripts in the project's folder; relative paths are meant from where the user stands.
   if (process.env.INIT_CWD !== undefined) process.chdir(process.env.INIT_CWD)
-  const { main } = await import('../dist/cli/main.js')
+  // Joined, it starts sooner; its types are those of what it was joined from.
+  const program = '../dist/program/main.js'
+  /** @type {typeof import('../dist/cli/main.js')} */
+  const { main } = await import(program)
   process.exitCode = await main(args)
 })

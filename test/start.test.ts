@@ -79,7 +79,7 @@ t.test('npm start shows the main job, and what it proposes next works', async t 
   )
   t.ok(commands.length >= 5)
   for (const command of commands) {
-    const ending = run(process.execPath, ['dist/cli/main.js', ...command.split(' ')])
+    const ending = run(process.execPath, ['dist/program/main.js', ...command.split(' ')])
     t.equal(ending.status, 0, `${command}: ${ending.stderr}`)
   }
   t.equal(run('cmp', [join(folder, 'again.img'), join(folder, 'volume-before.img')]).status, 0)

@@ -25,7 +25,7 @@ export const ROOT = join(import.meta.dirname, '..', '..', '..')
 
 /** `mover ARGUMENTS` as it was built last. */
 export function mover(...args: string[]): Command {
-  return { argv: [process.execPath, join(ROOT, 'dist', 'cli', 'main.js'), ...args] }
+  return { argv: [process.execPath, join(ROOT, 'dist', 'program', 'main.js'), ...args] }
 }
 
 /** The yardstick's program, which shares no code with mover. */
