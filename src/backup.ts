@@ -117,14 +117,15 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
     bytesPerSecond: context.bytesPerSecond ?? 0,
   })
   const { tree, bytes } = await store(plan, { writer, carried, geometry, context })
-  // What is in memory becomes durable while the audit reads; nothing names it before both are done.
+  // What is in memory becomes durable while the audit reads; nothing is published before it has held.
   const auditing = auditSource({ source, plan, carried, geometry, context })
-  const [audited, flushed] = await Promise.allSettled([auditing, writer.flush({ signal })])
+  const [audited, sealed] = await Promise.allSettled([auditing, writer.seal({ signal })])
   const audit = valueOf(audited)
+  valueOf(sealed)
   source.checkUnchanged()
 
   emit({ type: 'stage', stage: 'commit' })
-  valueOf(flushed)
+  await writer.flush({ signal })
   const manifest = await commitBackup({
     source,
     geometry,

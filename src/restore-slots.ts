@@ -5,7 +5,7 @@ import type { SlotRows } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
-import { SlotWindow, WINDOW_SLOTS } from './pipeline/slot-window.js'
+import { SlotWindow, type TakenWindow } from './pipeline/slot-window.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
 import type { RestoreContext } from './restore.js'
 import type { Target } from './target/target.js'
@@ -25,12 +25,14 @@ export async function restoreSlots(parts: {
   readonly manifest: Manifest
   readonly target: Target
   readonly wanted: AsyncIterable<SlotRows>
+  /** Slots that are decoded together, while the next ones are looked for. */
+  readonly windowSlots: number
   /** For the progress: bytes of the volume that are expected to be wanted, and found as wanted. */
   readonly bytesTotal: number
   readonly unchangedBytes: () => number
   readonly context: RestoreContext
 }): Promise<RestoredSlots> {
-  const { manifest, target, wanted, bytesTotal, unchangedBytes, context } = parts
+  const { manifest, target, wanted, windowSlots, bytesTotal, unchangedBytes, context } = parts
   const { repository, signal, emit } = context
   const geometry: Geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }
   await using decoding = openDecodeJob({
@@ -45,9 +47,7 @@ export async function restoreSlots(parts: {
   })
   await using pool = openWorkerPool(bytesTotal, context.workers)
   let zeroBytes = 0
-  const window = new SlotWindow(WINDOW_SLOTS)
-  const flush = async () => {
-    const { wanted, zeroes } = window.take()
+  const writeWindow = async ({ wanted, zeroes }: TakenWindow) => {
     if (!target.readsAsZero) await zeroRuns(target, zeroes, geometry)
     zeroBytes += zeroes.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
     if (wanted.length > 0) await decodeWindow(wanted, { job: decoding.job, pool, signal })
@@ -55,13 +55,34 @@ export async function restoreSlots(parts: {
 
   const reading = () => readingOf(decoding, zeroBytes + unchangedBytes())
   using _meter = startProgressMeter(reading, { bytesTotal, emit })
-  for await (const run of wanted) {
-    window.add(run)
-    if (window.isFull) await flush()
-  }
-  await flush()
+  await eachWindow(wanted, windowSlots, writeWindow)
   const { written, storedRead } = decoding.progress()
   return { written, zero: zeroBytes, read: storedRead }
+}
+
+/** Gathers the slots of one window while the one before it is written. */
+async function eachWindow(
+  slots: AsyncIterable<SlotRows>,
+  slotsMax: number,
+  write: (window: TakenWindow) => Promise<void>,
+): Promise<void> {
+  const window = new SlotWindow(slotsMax)
+  let writing = Promise.resolve()
+  const next = async () => {
+    await writing
+    writing = write(window.take())
+    // Awaited before the next one; a failure until then is not unhandled.
+    writing.catch(() => {})
+  }
+  try {
+    for await (const run of slots) {
+      window.add(run)
+      if (window.isFull) await next()
+    }
+    await next()
+  } finally {
+    await writing
+  }
 }
 
 async function zeroRuns(

@@ -10,6 +10,7 @@ import { openTree } from './manifest-tree.js'
 import { partsByState } from './manifest/compare-rows.js'
 import type { TreeReader } from './manifest/tree-reader.js'
 import type { SlotRows } from './native/slot-rows.js'
+import { WINDOW_SLOTS } from './pipeline/slot-window.js'
 import type { Repository } from './repository.js'
 import {
   differingSlots,
@@ -130,7 +131,11 @@ interface RestorePlan {
   readonly wanted: (onUnchanged: OnUnchanged | null) => AsyncIterable<SlotRows>
   readonly bytesTotal: number
   readonly comparedBytes: number
+  readonly windowSlots: number
 }
+
+/** Slots that a comparison finds and that are decoded together: enough to read packs in order. */
+const DIFFERING_WINDOW_SLOTS = 2048
 
 async function planRestore(comparison: Comparison): Promise<RestorePlan> {
   const { manifest, target, context } = comparison
@@ -138,20 +143,28 @@ async function planRestore(comparison: Comparison): Promise<RestorePlan> {
   const tree = openTree(repository.store, manifest)
   const { volumeBytes } = manifest
   if (onto === null)
-    return { wanted: () => tree.slots(), bytesTotal: volumeBytes, comparedBytes: 0 }
+    return {
+      wanted: () => tree.slots(),
+      bytesTotal: volumeBytes,
+      comparedBytes: 0,
+      windowSlots: WINDOW_SLOTS,
+    }
   if (onto === 'auto') {
     const comparedBytes = Math.min(volumeBytes, target.bytes)
     return {
       wanted: onUnchanged => differingSlots(comparison, target.bytes, onUnchanged),
       bytesTotal: volumeBytes,
       comparedBytes,
+      // Small, so that it is decoded while the target is still being read.
+      windowSlots: DIFFERING_WINDOW_SLOTS,
     }
   }
   const state = await repository.resolve(onto, manifest.volume, { signal })
   await repository.store.refresh({ signal })
   const { slots, comparedBytes } = await slotsSince(state, comparison)
   const bytesTotal = Math.min(slots.size * manifest.chunkBytes, volumeBytes)
-  return { wanted: () => slotsOf(tree, slots), bytesTotal, comparedBytes }
+  const windowSlots = WINDOW_SLOTS
+  return { wanted: () => slotsOf(tree, slots), bytesTotal, comparedBytes, windowSlots }
 }
 
 async function* slotsOf(tree: TreeReader, slots: SlotSet): AsyncGenerator<SlotRows> {
@@ -186,6 +199,7 @@ async function writeTarget(plan: RestorePlan, comparison: Comparison): Promise<R
     manifest,
     target,
     wanted,
+    windowSlots: plan.windowSlots,
     bytesTotal: plan.bytesTotal,
     unchangedBytes: () => unchangedBytes,
     context,

@@ -5,6 +5,12 @@ import { isZeroRow, rowDigest, type SlotRows } from '../native/slot-rows.js'
 /** Slots of a window: 16 GiB of volume at 64 KiB a chunk, 30 MB of rows. */
 export const WINDOW_SLOTS = 262_144
 
+/** The wanted rows of a window, and its runs of zero. */
+export interface TakenWindow {
+  readonly wanted: Uint8Array
+  readonly zeroes: readonly SlotRun[]
+}
+
 /**
  * Gathers slots to decode, data and zeroes apart, so that a window of them can be put into the
  * order of the packs. Its memory is that of `slotsMax` rows and does not grow with the volume.
@@ -37,7 +43,7 @@ export class SlotWindow {
   }
 
   /** The wanted rows and zero runs gathered since the last time. */
-  take(): { readonly wanted: Uint8Array; readonly zeroes: readonly SlotRun[] } {
+  take(): TakenWindow {
     const wanted = this.#rows.slice(0, this.#count * WANTED_ROW_BYTES)
     const zeroes = this.#zeroes
     this.#count = 0

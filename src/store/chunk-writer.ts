@@ -100,10 +100,15 @@ export class ChunkWriter implements AsyncDisposable {
     if (isDue) await this.#publish(options)
   }
 
-  /** Seals every open pack and publishes all: after it, what was stored may be named. */
-  async flush(options?: AbortOptions): Promise<void> {
+  /** Seals every open pack: all of them become durable, under names that only this job knows. */
+  async seal(options?: AbortOptions): Promise<void> {
     throwIfAborted(options)
     await native(addon => addon.flushJob(this.job), 'store')
+  }
+
+  /** Seals and publishes everything: after it, what was stored may be named. */
+  async flush(options?: AbortOptions): Promise<void> {
+    await this.seal(options)
     await this.#publish(options)
     // A segment of another session can be seen, and chunks found in it, before its name lasts.
     await this.#store.backend.settle('index/', options)
