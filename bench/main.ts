@@ -1,18 +1,23 @@
 /**
  * `npm run bench [-- PART...] [--rounds N] [--scratch FOLDER]`: every part, or those that are named;
- * prints a table, and writes it with all that it rests on to bench/results/.
+ * prints a table, and writes it with all that it rests on to bench/results/. `--readme` measures nothing
+ * and gives README the figures that are there.
  */
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { ROOT, type Bench, type Part } from './harness/bench.js'
+import { ROOT, type Part } from './harness/bench.js'
 import { describeMachine } from './harness/machine.js'
-import { pageOf, type Results } from './harness/page.js'
+import { pageOf } from './harness/page.js'
+import { withFigures } from './harness/readme-table.js'
+import { readResults, writeResults } from './harness/results.js'
 import { isReached, type Row } from './harness/row.js'
 import { tableOf } from './harness/table.js'
-import { PARTS } from './parts.js'
+import { PARTS, PART_NAMES } from './parts.js'
+import { quickPart } from './quick.bench.js'
 
 const ROUNDS = 5
+const RESULTS = join(ROOT, 'bench', 'results')
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -20,11 +25,18 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string', default: String(ROUNDS) },
     scratch: { type: 'string' },
     list: { type: 'boolean', default: false },
+    readme: { type: 'boolean', default: false },
   },
 })
 
-if (values.list) for (const { name, about } of PARTS) console.log(`${name.padEnd(16)}${about}`)
+if (values.readme) writeReadme()
+else if (values.list) for (const { name, about } of PARTS) console.log(`${name.padEnd(16)}${about}`)
 else await runParts(chosenParts(positionals))
+
+function writeReadme(): void {
+  const path = join(ROOT, 'README.md')
+  writeFileSync(path, withFigures(readFileSync(path, 'utf8'), readResults(RESULTS, PART_NAMES)))
+}
 
 function chosenParts(names: readonly string[]): readonly Part[] {
   const unknown = names.find(name => !PARTS.some(part => part.name === name))
@@ -35,7 +47,6 @@ function chosenParts(names: readonly string[]): readonly Part[] {
 }
 
 async function runParts(parts: readonly Part[]): Promise<void> {
-  const rows: Row[] = []
   const scratch = makeScratch()
   const machine = describeMachine(scratch, ROOT)
   console.log(
@@ -43,46 +54,35 @@ async function runParts(parts: readonly Part[]): Promise<void> {
       .map(([name, value]) => `${name}: ${value}`)
       .join('\n'),
   )
-  const keep = () => keepResults(parts, { machine, rounds: roundCount(), rows }, scratch)
+  const all: Row[] = []
   try {
     for (const part of parts) {
-      await runPart(part, scratch, rows)
-      // After each, so that a later part that fails takes nothing along.
-      keep()
+      const rows = await runPart(part, scratch)
+      all.push(...rows)
+      // What CI looks at is not worth keeping. After each, so that a part that fails takes nothing along.
+      if (part === quickPart) continue
+      const results = { part: part.name, machine, rounds: roundCount(), rows }
+      writeResults(RESULTS, results, { SCRATCH: scratch, '.': ROOT, node: process.execPath })
+      writeFileSync(join(RESULTS, 'index.html'), pageOf(readResults(RESULTS, PART_NAMES)))
     }
   } finally {
     if (values.scratch === undefined) rmSync(scratch, { recursive: true, force: true })
   }
-  console.log(`\n${tableOf(rows)}`)
-  if (!rows.every(isReached)) process.exitCode = 1
+  console.log(`\n${tableOf(all)}`)
+  if (!all.every(isReached)) process.exitCode = 1
 }
 
-function keepResults(parts: readonly Part[], results: Results, scratch: string): void {
-  const name = parts.length === PARTS.length ? 'all' : parts.map(({ name }) => name).join('-')
-  const folder = join(ROOT, 'bench', 'results')
-  mkdirSync(folder, { recursive: true })
-  // Where things lie on this machine is nobody's business.
-  const write = (file: string, text: string) => {
-    const elsewhere = text
-      .replaceAll(scratch, 'SCRATCH')
-      .replaceAll(ROOT, '.')
-      .replaceAll(process.execPath, 'node')
-    writeFileSync(join(folder, file), elsewhere)
-  }
-  write(`${name}.json`, `${JSON.stringify(results, null, 2)}\n`)
-  write(`${name}.html`, pageOf(results))
-}
-
-async function runPart(part: Part, scratch: string, rows: Row[]): Promise<void> {
+async function runPart(part: Part, scratch: string): Promise<Row[]> {
   console.log(`\n${part.name}: ${part.about}`)
-  const bench: Bench = {
+  const rows: Row[] = []
+  await part.run({
     scratch,
     rounds: roundCount(),
     say: line => console.log(line),
     report: row => rows.push({ part: part.name, ...row }),
-  }
-  await part.run(bench)
-  console.log(tableOf(rows.filter(row => row.part === part.name)))
+  })
+  console.log(tableOf(rows))
+  return rows
 }
 
 function roundCount(): number {

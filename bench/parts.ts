@@ -35,3 +35,5 @@ export const PARTS: readonly Part[] = [
   peersPart,
   quickPart,
 ]
+
+export const PART_NAMES = PARTS.map(({ name }) => name)

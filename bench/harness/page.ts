@@ -1,14 +1,8 @@
 /** The results as a page that needs nothing but itself: the table, and a chart of each comparison. */
-import type { Machine } from './machine.js'
+import type { Results } from './results.js'
 import type { Timed } from './rounds.js'
 import { isReached, type Row } from './row.js'
 import { boundWords, figure, verdict } from './table.js'
-
-export interface Results {
-  readonly machine: Machine
-  readonly rounds: number
-  readonly rows: readonly Row[]
-}
 
 const STYLE = `
   body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -20,19 +14,25 @@ const STYLE = `
   svg text { font: 12px system-ui, sans-serif; fill: #222 }
   figure { margin: 1.5rem 0 } figcaption { font-weight: 600 } .note { color: #555; font-size: 13px }`
 
-/** An HTML page of all rows. */
-export function pageOf({ machine, rounds, rows }: Results): string {
-  const facts = Object.entries(machine).map(([name, value]) => `${name}: ${value}`)
+/** An HTML page of all that was measured. */
+export function pageOf(results: readonly Results[]): string {
+  const rows = results.flatMap(({ rows }) => rows)
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>mover: what was measured</title><style>${STYLE}</style>
 <h1>mover: what was measured</h1>
-<p>${escaped(facts.join(' · '))} · ${rounds} rounds, contenders in turn; ratios are taken round by round.</p>
+<p>Contenders in turn; ratios are taken round by round.</p>
 <table><tr><th>part<th>what<th>median<th>spread<th>must be<th></tr>
 ${rows.map(tableRow).join('\n')}
 </table>
-${chartsOf(rows)}
+${results.map(section).join('\n')}
 </html>
 `
+}
+
+function section({ part, machine, rounds, rows }: Results): string {
+  const facts = Object.entries(machine).map(([name, value]) => `${name}: ${value}`)
+  const words = `${facts.join(' · ')} · ${rounds} rounds`
+  return `<h2>${escaped(part)}</h2><p class="note">${escaped(words)}</p>\n${chartsOf(rows)}`
 }
 
 function tableRow(row: Row): string {
