@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::digest::{self, Digest};
+use crate::nbd;
 
 pub type Result<T> = std::result::Result<T, NativeError>;
 
@@ -244,10 +245,14 @@ impl NativeError {
         }
     }
 
-    /// The operating system's name for the failure, such as `EIO`, where it had one.
+    /// The operating system's name for the failure, such as `EIO`, where it or an NBD server had one.
     pub fn os(&self) -> Option<&'static str> {
         self.cause()
-            .and_then(|cause| cause.raw_os_error())
+            .and_then(|cause| {
+                cause
+                    .raw_os_error()
+                    .or_else(|| nbd::failure::errno_of(cause))
+            })
             .and_then(errno_name)
     }
 
@@ -419,9 +424,10 @@ fn errno_name(errno: i32) -> Option<&'static str> {
         };
     }
     name! {
-        EACCES EAGAIN EBADF EBUSY ECONNRESET EDQUOT EEXIST EFBIG EINTR EINVAL EIO EISDIR ELOOP
-        EMFILE ENAMETOOLONG ENFILE ENODATA ENODEV ENOENT ENOLINK ENOMEDIUM ENOMEM ENOSPC ENOTDIR
-        ENXIO EOPNOTSUPP EPERM EPIPE EREMOTEIO EROFS ESTALE ETIMEDOUT ETXTBSY
+        EACCES EAGAIN EBADF EBUSY ECONNREFUSED ECONNRESET EDQUOT EEXIST EFBIG EHOSTDOWN
+        EHOSTUNREACH EINTR EINVAL EIO EISDIR ELOOP EMFILE ENAMETOOLONG ENETUNREACH ENFILE ENODATA
+        ENODEV ENOENT ENOLINK ENOMEDIUM ENOMEM ENOSPC ENOTDIR ENXIO EOPNOTSUPP EOVERFLOW EPERM
+        EPIPE EPROTO EREMOTEIO EROFS ESHUTDOWN ESTALE ETIMEDOUT ETXTBSY
     }
 }
 

@@ -24,6 +24,7 @@ pub mod fields;
 pub mod geometry;
 pub mod index;
 pub mod ingest;
+pub mod nbd;
 pub mod object;
 pub mod outlet;
 pub mod pack;
@@ -39,6 +40,7 @@ pub mod target_writer;
 mod testing;
 pub mod throttle;
 pub mod transfer;
+pub mod volume;
 pub mod waiting;
 pub mod zero;
 
@@ -54,7 +56,7 @@ use napi_derive::napi;
 use crate::codec::Codec;
 use crate::contain_panic::contain_panic;
 use crate::decode_job::{DecodeJob, DecodeOptions};
-use crate::device::{Device, DeviceKind};
+use crate::device::{Device, DeviceKind, Role};
 use crate::digest::Digest;
 use crate::encode_job::{EncodeJob, EncodeOptions};
 use crate::error::{NativeError, Result};
@@ -62,12 +64,16 @@ use crate::extract_plan::Order;
 use crate::geometry::{Geometry, VOLUME_BYTES_MAX};
 use crate::index::{ChunkIndex, SEGMENT_BYTES_MAX};
 use crate::ingest::{Purpose, Run};
+use crate::nbd::handshake::Wanted;
+use crate::nbd::volume::{NbdOptions, NbdVolume};
+use crate::nbd::wire::Endpoint;
 use crate::outlet::Outlet;
 use crate::pack::{EntryType, REPOSITORY_ID_BYTES};
 use crate::pack_writer::DiskFiles;
 use crate::registry::Registry;
+use crate::volume::Volume;
 
-static DEVICES: Registry<Device> = Registry::new("device");
+static VOLUMES: Registry<Volume> = Registry::new("device");
 static INDEXES: Registry<ChunkIndex> = Registry::new("index");
 static ENCODE_JOBS: Registry<EncodeJob> = Registry::new("encoding job");
 static DECODE_JOBS: Registry<DecodeJob> = Registry::new("decoding job");
@@ -213,7 +219,7 @@ fn device_info_of(handle: u32, device: &Device) -> Result<DeviceInfo> {
 fn add_device(device: Device) -> Result<DeviceInfo> {
     let info = device_info_of(0, &device)?;
     Ok(DeviceInfo {
-        handle: DEVICES.add(device),
+        handle: VOLUMES.add(Volume::Device(device)),
         ..info
     })
 }
@@ -247,19 +253,20 @@ pub fn open_target(path: String, options: TargetOptions) -> napi::Result<DeviceI
 
 #[napi]
 pub fn device_info(handle: u32) -> napi::Result<DeviceInfo> {
-    call(|| device_info_of(handle, &*DEVICES.get(handle)?))
+    call(|| device_info_of(handle, VOLUMES.get(handle)?.device()?))
 }
 
 #[napi]
 pub fn sync_device(handle: u32) -> Promised<()> {
-    promise(nothing, move || DEVICES.get(handle)?.sync())
+    promise(nothing, move || VOLUMES.get(handle)?.sync())
 }
 
 #[napi]
 pub fn data_extents(handle: u32, from: f64, max: u32) -> Promised<Vec<f64>, Float64Array> {
     promise(Float64Array::new, move || {
-        let extents = DEVICES
+        let extents = VOLUMES
             .get(handle)?
+            .device()?
             .data_extents(whole(from, "from")?, max as usize)?;
         Ok(extents
             .into_iter()
@@ -271,7 +278,10 @@ pub fn data_extents(handle: u32, from: f64, max: u32) -> Promised<Vec<f64>, Floa
 #[napi]
 pub fn truncate_device(handle: u32, bytes: f64) -> Promised<()> {
     promise(nothing, move || {
-        DEVICES.get(handle)?.truncate(whole(bytes, "bytes")?)
+        VOLUMES
+            .get(handle)?
+            .device()?
+            .truncate(whole(bytes, "bytes")?)
     })
 }
 
@@ -279,13 +289,89 @@ pub fn truncate_device(handle: u32, bytes: f64) -> Promised<()> {
 pub fn zero_runs(handle: u32, runs: Float64Array) -> Promised<()> {
     let runs = runs.to_vec();
     promise(nothing, move || {
-        DEVICES.get(handle)?.zero_runs(&pairs(&runs, "runs")?)
+        VOLUMES.get(handle)?.zero_runs(&pairs(&runs, "runs")?)
     })
 }
 
 #[napi]
 pub fn close_device(handle: u32) {
-    DEVICES.remove(handle);
+    VOLUMES.remove(handle);
+}
+
+// Volumes on NBD servers
+
+/// A Unix socket, or a host and a port.
+#[napi(object)]
+pub struct NbdOpenOptions {
+    pub name: String,
+    #[napi(ts_type = "'source' | 'target'")]
+    pub role: String,
+    pub socket: Option<String>,
+    pub host: Option<String>,
+    pub port: Option<u16>,
+    pub export: String,
+    pub contexts: Vec<String>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct NbdInfo {
+    pub handle: u32,
+    pub bytes: f64,
+    pub read_only: bool,
+    pub can_sync: bool,
+    pub contexts: Vec<String>,
+    pub connections: u32,
+}
+
+fn nbd_options(options: NbdOpenOptions) -> Result<NbdOptions> {
+    let endpoint = match (options.socket, options.host, options.port) {
+        (Some(socket), None, None) => Endpoint::Unix(PathBuf::from(socket)),
+        (None, Some(host), Some(port)) => Endpoint::Tcp { host, port },
+        _ => return Err(NativeError::argument("a server has a socket or a port")),
+    };
+    let role = match options.role.as_str() {
+        "source" => Role::Source,
+        "target" => Role::Target,
+        role => return Err(NativeError::argument(format!("there is no role {role}"))),
+    };
+    Ok(NbdOptions {
+        name: PathBuf::from(options.name),
+        role,
+        endpoint,
+        wanted: Wanted {
+            export: options.export,
+            contexts: options.contexts,
+        },
+    })
+}
+
+fn add_nbd(volume: NbdVolume) -> NbdInfo {
+    NbdInfo {
+        bytes: volume.bytes() as f64,
+        read_only: volume.is_read_only(),
+        can_sync: volume.can_sync(),
+        contexts: volume.contexts().map(str::to_owned).collect(),
+        connections: volume.connections() as u32,
+        handle: VOLUMES.add(Volume::Nbd(volume)),
+    }
+}
+
+#[napi]
+pub fn open_nbd(options: NbdOpenOptions) -> Promised<NbdVolume, NbdInfo> {
+    promise(add_nbd, move || NbdVolume::open(nbd_options(options)?))
+}
+
+/// Pairs of where a run of bytes ends and its flags, from `offset` on.
+#[napi]
+pub fn block_status(handle: u32, context: String, offset: f64) -> Promised<Vec<f64>, Float64Array> {
+    promise(Float64Array::new, move || {
+        let volume = VOLUMES.get(handle)?;
+        let runs = volume.nbd()?.status(&context, whole(offset, "offset")?)?;
+        Ok(runs
+            .into_iter()
+            .flat_map(|run| [run.end as f64, f64::from(run.flags as u32)])
+            .collect())
+    })
 }
 
 // The chunk index
@@ -528,7 +614,7 @@ fn geometry(volume_bytes: f64, chunk_bytes: f64) -> Result<Geometry> {
 #[napi]
 pub fn open_encode_job(options: EncodeJobOptions) -> napi::Result<u32> {
     call(|| {
-        let source = DEVICES
+        let source = VOLUMES
             .get_optional(options.source)?
             .map(|device| device as Arc<dyn transfer::ReadAt>);
         let index = INDEXES.get(options.index)?;
@@ -679,7 +765,7 @@ pub struct DecodeJobOptions {
 #[napi]
 pub fn open_decode_job(options: DecodeJobOptions) -> napi::Result<u32> {
     call(|| {
-        let target = DEVICES
+        let target = VOLUMES
             .get_optional(options.target)?
             .map(|device| device as Arc<dyn transfer::WriteAt>);
         let index = INDEXES.get(options.index)?;

@@ -10,7 +10,7 @@ import { packageVersion, requireAddon } from './installed.js'
 import { nativeRemedy } from './native-remedy.js'
 
 /** Every function that the addon exports; `native` is the way to call them. */
-export interface Addon extends DeviceCalls, IndexCalls, EncodeCalls, DecodeCalls {
+export interface Addon extends DeviceCalls, NbdCalls, IndexCalls, EncodeCalls, DecodeCalls {
   /** The version of the package that the addon was built from. */
   version(): string
 }
@@ -54,6 +54,37 @@ export interface TargetOptions {
   readonly create: boolean
   readonly exclusive: boolean
   readonly direct: boolean
+}
+
+/** Volumes on NBD servers: their handles are read, written, zeroed, synced and closed as devices' are. */
+export interface NbdCalls {
+  /** Connects, agrees and opens an export. */
+  openNbd(options: NbdOpenOptions): Promise<NbdInfo>
+  /** Pairs of end and flags, without gaps from `from` on: as much as the server said at once. */
+  blockStatus(handle: number, context: string, from: number): Promise<Float64Array>
+}
+
+/** Has either a socket, or a host and a port. */
+export interface NbdOpenOptions {
+  readonly name: string
+  readonly role: 'source' | 'target'
+  readonly socket?: string
+  readonly host?: string
+  readonly port?: number
+  readonly export: string
+  readonly contexts: readonly string[]
+}
+
+/** What a server says of an export. */
+export interface NbdInfo {
+  readonly handle: number
+  readonly bytes: number
+  readonly readOnly: boolean
+  /** Whether `syncDevice` can make durable what was written. */
+  readonly canSync: boolean
+  /** Those of the wanted contexts that there are. */
+  readonly contexts: readonly string[]
+  readonly connections: number
 }
 
 /** The chunk index: mapped segments that tell what the repository holds, and where. */

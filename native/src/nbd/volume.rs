@@ -1,0 +1,630 @@
+//! A volume on an NBD server, as the loops see it: read and written at offsets, by many threads.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::device::Role;
+use crate::error::{NativeError, Result};
+use crate::nbd::connection::{Connection, Flow, Question, WAITING, WAITING_LONG};
+use crate::nbd::failure::NbdFailure;
+use crate::nbd::frames::Request;
+use crate::nbd::handshake::{Agreed, Wanted};
+use crate::nbd::protocol::*;
+use crate::nbd::read_answer::ReadAnswer;
+use crate::nbd::reply::{Answer, Done};
+use crate::nbd::status_answer::{StatusAnswer, StatusRun};
+use crate::nbd::wire::{Endpoint, Wire};
+use crate::transfer::{ReadAt, WriteAt};
+use crate::waiting::lock;
+
+/// As many as the usual copying tools open.
+const CONNECTIONS_MAX: usize = 4;
+
+/// How long a server may take to agree.
+const AGREE_TIME: Duration = Duration::from_secs(10);
+
+/// The same for connections beyond the first, without which it goes too. A server may let them wait for ever:
+/// qemu-nbd says that it allows several, and takes as many as its `-e` says.
+const AGREE_TIME_MORE: Duration = Duration::from_secs(1);
+
+/// A long transfer goes in pieces, so that the server has several to work on.
+const PIECE_BYTES: u64 = 512 << 10;
+
+/// Zeroes asked for in one request.
+const ZERO_PIECE_BYTES: u64 = 1 << 30;
+
+/// Where a volume is, and what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct NbdOptions {
+    /// As the caller named it, for messages.
+    pub name: PathBuf,
+    pub role: Role,
+    pub endpoint: Endpoint,
+    pub wanted: Wanted,
+}
+
+pub struct NbdVolume {
+    name: PathBuf,
+    role: Role,
+    agreed: Agreed,
+    connections: Vec<Connection>,
+    /// Held while a part of a block is changed by reading and writing all of it.
+    edges: Mutex<()>,
+}
+
+impl NbdVolume {
+    /// SOURCE_UNUSABLE or TARGET_UNUSABLE where there is no server, or none that agrees.
+    pub fn open(options: NbdOptions) -> Result<Self> {
+        let NbdOptions {
+            name,
+            role,
+            endpoint,
+            wanted,
+        } = options;
+        let connect = |waiting| connect(&endpoint, &wanted, waiting);
+        let first = connect(AGREE_TIME).map_err(|error| unusable(role, &name, error))?;
+        let agreed = first.agreed.clone();
+        let mut connections = vec![first];
+        while agreed.has(CAN_MULTI_CONN) && connections.len() < CONNECTIONS_MAX {
+            // One that is not given, or that shows another volume, is only not there.
+            match connect(AGREE_TIME_MORE) {
+                Ok(more) if is_same_volume(&more.agreed, &agreed) => connections.push(more),
+                _ => break,
+            }
+        }
+        Ok(Self {
+            name,
+            role,
+            agreed,
+            connections,
+            edges: Mutex::new(()),
+        })
+    }
+
+    pub fn name(&self) -> &Path {
+        &self.name
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.agreed.bytes
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.agreed.has(READ_ONLY)
+    }
+
+    /// Whether what was written can be made durable.
+    pub fn can_sync(&self) -> bool {
+        self.agreed.has(SEND_FLUSH) || self.agreed.has(SEND_FUA)
+    }
+
+    /// The contexts of those wanted that the server has.
+    pub fn contexts(&self) -> impl Iterator<Item = &str> {
+        self.agreed.contexts.iter().map(|(_, name)| name.as_str())
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Makes what was written durable: by a flush, which counts for all connections, or because each write
+    /// was durable itself.
+    pub fn sync(&self) -> Result<()> {
+        if self.is_read_only() || !self.agreed.has(SEND_FLUSH) {
+            return Ok(());
+        }
+        self.ask_all(&[request(CMD_FLUSH, 0, 0)])
+            .map_err(|(_, error)| self.failure(None, error))
+    }
+
+    /// Makes runs of bytes read as zero, durable after `sync`. Holes may come of it.
+    pub fn zero_runs(&self, runs: &[(u64, u64)]) -> Result<()> {
+        let mut whole = Vec::new();
+        for &(offset, length) in runs {
+            if offset
+                .checked_add(length)
+                .is_none_or(|end| end > self.bytes())
+            {
+                return Err(NativeError::argument(format!(
+                    "zeroes at {offset}+{length} are beyond the target's {}",
+                    self.bytes()
+                )));
+            }
+            let (inner, inner_end) = self.whole_blocks(offset, offset + length);
+            self.write_zeroes(offset, inner)?;
+            self.write_zeroes(inner_end, offset + length)?;
+            if self.agreed.has(SEND_WRITE_ZEROES) {
+                self.push_zero_pieces(&mut whole, inner, inner_end);
+            } else {
+                self.write_zeroes(inner, inner_end)?;
+            }
+        }
+        self.ask_all(&whole)
+            .map_err(|(at, error)| self.failure(whole.get(at).map(|piece| piece.offset), error))
+    }
+
+    /// What a context says from `offset` on, as far as the server went: at least one run, and never beyond
+    /// the volume.
+    pub fn status(&self, context: &str, offset: u64) -> Result<Vec<StatusRun>> {
+        let connection = self.idlest();
+        let agreed = &connection.agreed;
+        let Some((id, _)) = agreed.contexts.iter().find(|(_, name)| name == context) else {
+            let message = format!("the NBD server has no context {context}");
+            return Err(NativeError::argument(message));
+        };
+        let block = u64::from(agreed.block_bytes_min);
+        let longest = agreed.style.length_max() / block * block;
+        let length = self.bytes().saturating_sub(offset).min(longest);
+        if length == 0 {
+            return Err(NativeError::argument(format!("{offset} is no place of it")));
+        }
+        let ids: Vec<u32> = agreed.contexts.iter().map(|(id, _)| *id).collect();
+        let question = Question {
+            request: request(CMD_BLOCK_STATUS, offset, length),
+            payload: &[],
+            answer: StatusAnswer::new(offset, length, *id, &ids),
+        };
+        let mut answer = None;
+        connection
+            .ask(std::iter::once(question), WAITING_LONG, |_, outcome| {
+                answer = Some(outcome);
+                Flow::GoOn
+            })
+            .map_err(|failure| self.failure(Some(offset), failure))?;
+        let answer = answer.ok_or_else(|| NativeError::internal("a status without an answer"))?;
+        answer
+            .map(StatusAnswer::into_runs)
+            .map_err(|refusal| self.failure(Some(offset), refusal))
+    }
+
+    fn idlest(&self) -> &Connection {
+        let first = &self.connections[0];
+        let rest = self.connections.iter().skip(1);
+        rest.fold(first, |idlest, connection| {
+            if connection.callers() < idlest.callers() {
+                connection
+            } else {
+                idlest
+            }
+        })
+    }
+
+    /// Asks for what has neither payload nor data; the error names the first that failed.
+    fn ask_all(&self, requests: &[Request]) -> std::result::Result<(), (usize, NbdFailure)> {
+        let questions = requests.iter().map(|&request| Question {
+            request,
+            payload: &[],
+            answer: Done,
+        });
+        let (_, failure) = run(self.idlest(), questions, WAITING_LONG);
+        failure.map_or(Ok(()), Err)
+    }
+
+    fn push_zero_pieces(&self, pieces: &mut Vec<Request>, offset: u64, end: u64) {
+        let mut at = offset;
+        while at < end {
+            let length = (end - at).min(ZERO_PIECE_BYTES);
+            pieces.push(Request {
+                flags: self.write_flags(),
+                ..request(CMD_WRITE_ZEROES, at, length)
+            });
+            at += length;
+        }
+    }
+
+    fn write_zeroes(&self, offset: u64, end: u64) -> Result<()> {
+        let zeroes = vec![0; end.saturating_sub(offset).min(PIECE_BYTES) as usize];
+        let mut at = offset;
+        while at < end {
+            let piece = &zeroes[..(end - at).min(PIECE_BYTES) as usize];
+            crate::transfer::write_run(self, at, piece)
+                .map_err(|failure| NativeError::target(Some(failure.offset), failure.cause))?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Where nothing can be flushed, each write is made durable by itself.
+    fn write_flags(&self) -> u16 {
+        if self.agreed.has(SEND_FLUSH) || !self.agreed.has(SEND_FUA) {
+            0
+        } else {
+            CMD_FLAG_FUA
+        }
+    }
+
+    fn block(&self) -> u64 {
+        u64::from(self.agreed.block_bytes_min)
+    }
+
+    /// A multiple of the block that the server takes at a time.
+    fn piece_bytes(&self) -> usize {
+        let max = PIECE_BYTES.min(u64::from(self.agreed.block_bytes_max));
+        (max - max % self.block()) as usize
+    }
+
+    /// The part of `offset..end` that is whole blocks; the end of the volume ends its last one.
+    fn whole_blocks(&self, offset: u64, end: u64) -> (u64, u64) {
+        let inner_end = if end == self.bytes() {
+            end
+        } else {
+            end - end % self.block()
+        };
+        let inner = offset.next_multiple_of(self.block());
+        if inner <= inner_end {
+            (inner, inner_end)
+        } else {
+            (end, end)
+        }
+    }
+
+    /// The blocks that `offset..end` touches.
+    fn touched_blocks(&self, offset: u64, end: u64) -> (u64, u64) {
+        let block = self.block();
+        let end = end.next_multiple_of(block).min(self.bytes());
+        (offset - offset % block, end)
+    }
+
+    fn read_blocks(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let piece = self.piece_bytes();
+        let questions = into.chunks_mut(piece).enumerate().map(|(number, into)| {
+            let at = offset + (number * piece) as u64;
+            Question {
+                request: request(CMD_READ, at, into.len() as u64),
+                payload: &[],
+                answer: ReadAnswer::new(at, into),
+            }
+        });
+        let (done, failure) = run(self.idlest(), questions, WAITING);
+        moved(done, failure, piece)
+    }
+
+    fn write_blocks(&self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
+        let piece = self.piece_bytes();
+        let flags = self.write_flags();
+        let questions = bytes.chunks(piece).enumerate().map(|(number, payload)| {
+            let at = offset + (number * piece) as u64;
+            Question {
+                request: Request {
+                    flags,
+                    ..request(CMD_WRITE, at, payload.len() as u64)
+                },
+                payload,
+                answer: Done,
+            }
+        });
+        let (done, failure) = run(self.idlest(), questions, WAITING);
+        moved(done, failure, piece).map(|moved| moved.min(bytes.len()))
+    }
+
+    fn failure(&self, offset: Option<u64>, failure: NbdFailure) -> NativeError {
+        let error = failure.into_io();
+        match self.role {
+            Role::Source => NativeError::source(offset.unwrap_or(0), error),
+            Role::Target => NativeError::target(offset, error),
+        }
+    }
+}
+
+impl ReadAt for NbdVolume {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let end = self.bytes().min(offset.saturating_add(into.len() as u64));
+        if offset >= end {
+            return Ok(0);
+        }
+        let wanted = (end - offset) as usize;
+        let (first, last) = self.touched_blocks(offset, end);
+        if (first, last) == (offset, end) {
+            return self
+                .read_blocks(offset, &mut into[..wanted])
+                .map(|moved| moved.min(wanted));
+        }
+        let mut blocks = vec![0; (last - first) as usize];
+        let got = self.read_blocks(first, &mut blocks)?.min(blocks.len());
+        let skipped = (offset - first) as usize;
+        let there = blocks[..got].get(skipped..).unwrap_or_default();
+        let moved = wanted.min(there.len());
+        into[..moved].copy_from_slice(&there[..moved]);
+        Ok(moved)
+    }
+}
+
+impl WriteAt for NbdVolume {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        if end > self.bytes() {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        let (first, last) = self.touched_blocks(offset, end);
+        if (first, last) == (offset, end) {
+            return self.write_blocks(offset, bytes);
+        }
+        let _held = lock(&self.edges);
+        let mut blocks = vec![0; (last - first) as usize];
+        crate::transfer::read_run(self, first, &mut blocks, (last - first) as usize)
+            .map_err(|_| io::Error::other("a block could not be read to change a part of it"))?;
+        let skipped = (offset - first) as usize;
+        blocks[skipped..skipped + bytes.len()].copy_from_slice(bytes);
+        let moved = self.write_blocks(first, &blocks)?;
+        Ok(moved.saturating_sub(skipped).min(bytes.len()))
+    }
+}
+
+fn request(command: u16, offset: u64, length: u64) -> Request {
+    Request {
+        command,
+        flags: 0,
+        offset,
+        length,
+    }
+}
+
+/// Asks for all; how many from the first on succeeded, and the failure of the next one.
+fn run<'a, A: Answer>(
+    connection: &Connection,
+    questions: impl Iterator<Item = Question<'a, A>>,
+    waiting: Duration,
+) -> (usize, Option<(usize, NbdFailure)>) {
+    let mut first: Option<(usize, NbdFailure)> = None;
+    let mut asked = 0;
+    let mut settled = Vec::new();
+    let counted = questions.inspect(|_| asked += 1);
+    let outcome = connection.ask(counted, waiting, |number, outcome| match outcome {
+        Ok(_) => {
+            settled.push(number);
+            Flow::GoOn
+        }
+        Err(failure) => {
+            if first.as_ref().is_none_or(|(before, _)| number < *before) {
+                first = Some((number, failure));
+            }
+            Flow::Stop
+        }
+    });
+    if let Err(failure) = outcome {
+        // What else had failed is told by the one that comes first.
+        settled.sort_unstable();
+        let next = (0..).zip(&settled).take_while(|(at, number)| at == *number);
+        let done = next.count();
+        if first.as_ref().is_none_or(|(before, _)| done < *before) {
+            first = Some((done, failure));
+        }
+    }
+    match first {
+        Some((number, failure)) => (number, Some((number, failure))),
+        None => (asked, None),
+    }
+}
+
+/// As pread(2) and pwrite(2): what came before a failure counts, and the failure only where nothing did.
+fn moved(done: usize, failure: Option<(usize, NbdFailure)>, piece: usize) -> io::Result<usize> {
+    match failure {
+        Some((_, failure)) if done == 0 => Err(failure.into_io()),
+        _ => Ok(done * piece),
+    }
+}
+
+fn connect(
+    endpoint: &Endpoint,
+    wanted: &Wanted,
+    waiting: Duration,
+) -> std::result::Result<Connection, io::Error> {
+    let wire: Arc<dyn Wire> = Arc::from(endpoint.connect()?);
+    Connection::open(wire, wanted, waiting).map_err(NbdFailure::into_io)
+}
+
+fn is_same_volume(one: &Agreed, other: &Agreed) -> bool {
+    let names = |agreed: &Agreed| -> Vec<String> {
+        agreed
+            .contexts
+            .iter()
+            .map(|(_, name)| name.clone())
+            .collect()
+    };
+    (one.bytes, one.flags, one.style) == (other.bytes, other.flags, other.style)
+        && one.block_bytes_min == other.block_bytes_min
+        && names(one) == names(other)
+}
+
+fn unusable(role: Role, name: &Path, error: io::Error) -> NativeError {
+    let path = name.to_owned();
+    let message = "there is no agreement with its NBD server".to_owned();
+    let cause = Some(Arc::new(error));
+    match role {
+        Role::Source => NativeError::SourceUnusable {
+            path,
+            message,
+            cause,
+        },
+        Role::Target => NativeError::TargetUnusable {
+            path,
+            message,
+            cause,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+    use crate::nbd::frames::HeaderStyle;
+    use crate::nbd::shuffling_server::{Serving, serve};
+    use crate::seeded::Seeded;
+    use crate::transfer::{read_run, write_run};
+
+    const STYLES: [HeaderStyle; 3] = [
+        HeaderStyle::Simple,
+        HeaderStyle::Structured,
+        HeaderStyle::Extended,
+    ];
+
+    fn volume_of(wire: impl Wire + 'static, role: Role) -> NbdVolume {
+        let wanted = Wanted {
+            export: "x".to_owned(),
+            contexts: vec!["base:allocation".to_owned()],
+        };
+        let connection = Connection::open(Arc::new(wire), &wanted, AGREE_TIME).unwrap();
+        NbdVolume {
+            name: PathBuf::from("nbd://test/x"),
+            role,
+            agreed: connection.agreed.clone(),
+            connections: vec![connection],
+            edges: Mutex::new(()),
+        }
+    }
+
+    fn content(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut content = Seeded::new(seed).bytes(bytes, false);
+        // Holes, some of them at odd places.
+        for (at, piece) in content.chunks_mut(10_007).enumerate() {
+            if at % 3 == 1 {
+                piece.fill(0);
+            }
+        }
+        content
+    }
+
+    #[test]
+    fn threads_that_share_a_connection_each_get_their_own_bytes() {
+        for (seed, style) in (0..).zip(STYLES) {
+            let bytes = content(seed, 3_000_001);
+            let (client, ended) = serve(
+                Serving {
+                    style,
+                    ..Serving::default()
+                },
+                bytes.clone(),
+                seed,
+            );
+            let volume = volume_of(client, Role::Source);
+            thread::scope(|scope| {
+                for number in 0..6 {
+                    let (volume, bytes) = (&volume, &bytes);
+                    scope.spawn(move || {
+                        let mut seeded = Seeded::new(number);
+                        for _ in 0..40 {
+                            let offset = seeded.below(bytes.len());
+                            let wanted = 1 + seeded.below((bytes.len() - offset).min(1_300_000));
+                            let mut into = vec![0xee; wanted + 100];
+                            read_run(volume, offset as u64, &mut into, wanted).unwrap();
+                            assert!(into[..wanted] == bytes[offset..offset + wanted]);
+                        }
+                    });
+                }
+            });
+            drop(volume);
+            ended.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn reads_end_where_the_volume_ends() {
+        let bytes = content(9, 10_000);
+        let (client, _) = serve(Serving::default(), bytes.clone(), 9);
+        let volume = volume_of(client, Role::Source);
+        let mut into = [0xee; 8192];
+        assert_eq!(volume.read_at(&mut into, 8192).unwrap(), 10_000 - 8192);
+        assert_eq!(into[..1808], bytes[8192..]);
+        assert_eq!(volume.read_at(&mut into, 10_000).unwrap(), 0);
+        assert_eq!(volume.read_at(&mut into, u64::MAX).unwrap(), 0);
+    }
+
+    /// Writes and zeroes that begin and end inside of blocks change nothing beside them.
+    #[test]
+    fn any_run_is_written_whatever_the_block_and_with_or_without_zeroing() {
+        let size = 700_000;
+        let without_zeroes = Serving::default().flags & !SEND_WRITE_ZEROES;
+        for (seed, (style, block, flags)) in (0..).zip([
+            (HeaderStyle::Simple, 1, Serving::default().flags),
+            (HeaderStyle::Structured, 512, Serving::default().flags),
+            (HeaderStyle::Extended, 4096, without_zeroes),
+            (
+                HeaderStyle::Structured,
+                65_536,
+                without_zeroes & !SEND_FLUSH,
+            ),
+            (HeaderStyle::Extended, 65_536, Serving::default().flags),
+        ]) {
+            let mut expected = content(seed, size);
+            let serving = Serving {
+                style,
+                flags,
+                block_bytes_min: block,
+                block_bytes_max: 128 << 10,
+                ..Serving::default()
+            };
+            let (client, ended) = serve(serving, expected.clone(), seed);
+            let volume = volume_of(client, Role::Target);
+            let mut seeded = Seeded::new(seed);
+            for step in 0..60 {
+                let offset = seeded.below(size);
+                let length = 1 + seeded.below((size - offset).min(200_000));
+                if step % 2 == 0 {
+                    let bytes = seeded.bytes(length, false);
+                    write_run(&volume, offset as u64, &bytes).unwrap();
+                    expected[offset..offset + length].copy_from_slice(&bytes);
+                } else {
+                    volume.zero_runs(&[(offset as u64, length as u64)]).unwrap();
+                    expected[offset..offset + length].fill(0);
+                }
+            }
+            volume.sync().unwrap();
+            drop(volume);
+            assert!(ended.join().unwrap() == expected, "blocks of {block}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_beyond_the_end() {
+        let (client, ended) = serve(Serving::default(), vec![1; 1000], 1);
+        let volume = volume_of(client, Role::Target);
+        let error = write_run(&volume, 990, &[2; 20]).unwrap_err().of_target();
+        assert_eq!(error.code(), "TARGET_FULL");
+        assert_eq!(
+            volume.zero_runs(&[(990, 20)]).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
+        assert_eq!(
+            volume.zero_runs(&[(u64::MAX, 2)]).unwrap_err().code(),
+            "ARGUMENT_INVALID"
+        );
+        drop(volume);
+        assert_eq!(ended.join().unwrap(), vec![1; 1000]);
+    }
+
+    /// One thread of several finds the connection gone; the others must not wait for a reply for ever.
+    #[test]
+    fn all_that_share_a_lost_connection_are_told() {
+        let (client, ended) = serve(Serving::default(), content(4, 1 << 20), 4);
+        let end = client.try_clone().unwrap();
+        let volume = volume_of(client, Role::Source);
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let volume = &volume;
+                scope.spawn(move || {
+                    let mut into = vec![0; 300_000];
+                    for _ in 0..1_000_000 {
+                        match volume.read_at(&mut into, number * 1000) {
+                            Ok(_) => {}
+                            Err(error) => {
+                                let errno = crate::nbd::failure::errno_of(&error);
+                                assert_eq!(errno, Some(libc::ECONNRESET), "{error}");
+                                return;
+                            }
+                        }
+                    }
+                    panic!("a lost connection was not noticed");
+                });
+            }
+            thread::sleep(Duration::from_millis(50));
+            end.close();
+        });
+        drop(volume);
+        ended.join().unwrap();
+    }
+}

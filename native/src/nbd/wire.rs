@@ -1,0 +1,153 @@
+//! The way to a server: a Unix socket or TCP, read by one thread while others write.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::nbd::failure::NbdFailure;
+
+/// A call that moves nothing returns after this long, so that its caller can look at the time.
+const POLL: Duration = Duration::from_millis(250);
+
+/// How long a server may take to answer a call of TCP.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// A transfer that has begun is slower than this only if something is wrong.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+
+/// A connection as bytes. Receiving and sending do not wait for each other.
+pub trait Wire: Send + Sync {
+    /// As read(2); `WouldBlock` when nothing came for a while.
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize>;
+    /// As writev(2); `WouldBlock` when nothing was taken for a while.
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Ends both directions, whoever is waiting in them.
+    fn close(&self);
+}
+
+impl Wire for UnixStream {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(into)
+    }
+
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(parts)
+    }
+
+    fn close(&self) {
+        // It fails only where the other end has closed it already.
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+impl Wire for TcpStream {
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(into)
+    }
+
+    fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(parts)
+    }
+
+    fn close(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    Unix(PathBuf),
+    Tcp { host: String, port: u16 },
+}
+
+impl Endpoint {
+    pub fn connect(&self) -> io::Result<Box<dyn Wire>> {
+        match self {
+            Self::Unix(path) => {
+                let stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(POLL))?;
+                stream.set_write_timeout(Some(POLL))?;
+                Ok(Box::new(stream))
+            }
+            Self::Tcp { host, port } => {
+                let stream = connect_tcp(host, *port)?;
+                stream.set_read_timeout(Some(POLL))?;
+                stream.set_write_timeout(Some(POLL))?;
+                // Requests are small, and each is waited for.
+                stream.set_nodelay(true)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
+
+/// Tries every address of the host; the last failure is told.
+fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in (host, port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIME) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
+}
+
+/// How long a transfer may take: waiting for its first byte, and a slow but steady rest.
+pub struct Patience {
+    begun: Instant,
+    limit: Duration,
+}
+
+impl Patience {
+    pub fn begin(waiting: Duration, bytes: usize) -> Self {
+        let moving = Duration::from_secs(bytes as u64 / BYTES_PER_SECOND_MIN);
+        Self {
+            begun: Instant::now(),
+            limit: waiting + moving,
+        }
+    }
+
+    pub fn check(&self) -> Result<(), NbdFailure> {
+        if self.begun.elapsed() <= self.limit {
+            return Ok(());
+        }
+        Err(NbdFailure::silent(self.limit.as_secs()))
+    }
+}
+
+/// Sends head and body whole.
+pub fn send_all(
+    wire: &dyn Wire,
+    head: &[u8],
+    body: &[u8],
+    waiting: Duration,
+) -> Result<(), NbdFailure> {
+    let patience = Patience::begin(waiting, body.len());
+    let mut parts = [IoSlice::new(head), IoSlice::new(body)];
+    let mut left = &mut parts[..];
+    IoSlice::advance_slices(&mut left, 0);
+    while !left.is_empty() {
+        match wire.send(left) {
+            Ok(0) => return Err(NbdFailure::closed()),
+            Ok(sent) => IoSlice::advance_slices(&mut left, sent),
+            Err(error) if is_wait(&error) => {}
+            Err(error) => return Err(NbdFailure::lost(&error)),
+        }
+        if !left.is_empty() {
+            patience.check()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a call only has to be made again.
+pub fn is_wait(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
+}

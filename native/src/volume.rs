@@ -1,0 +1,67 @@
+//! An open source or target, wherever it is: the loops read and write it at offsets and need not know.
+
+use std::io;
+
+use crate::device::Device;
+use crate::error::{NativeError, Result};
+use crate::nbd::volume::NbdVolume;
+use crate::transfer::{ReadAt, WriteAt};
+
+pub enum Volume {
+    /// A file or a block device of this host.
+    Device(Device),
+    /// What an NBD server serves.
+    Nbd(NbdVolume),
+}
+
+impl Volume {
+    /// ARGUMENT_INVALID for what is no device of this host.
+    pub fn device(&self) -> Result<&Device> {
+        match self {
+            Self::Device(device) => Ok(device),
+            Self::Nbd(_) => Err(NativeError::argument("an NBD volume is no device")),
+        }
+    }
+
+    /// ARGUMENT_INVALID for what no NBD server serves.
+    pub fn nbd(&self) -> Result<&NbdVolume> {
+        match self {
+            Self::Nbd(volume) => Ok(volume),
+            Self::Device(_) => Err(NativeError::argument("a device is no NBD volume")),
+        }
+    }
+
+    /// Makes what was written durable.
+    pub fn sync(&self) -> Result<()> {
+        match self {
+            Self::Device(device) => device.sync(),
+            Self::Nbd(volume) => volume.sync(),
+        }
+    }
+
+    /// Makes runs of bytes read as zero, durable after `sync`.
+    pub fn zero_runs(&self, runs: &[(u64, u64)]) -> Result<()> {
+        match self {
+            Self::Device(device) => device.zero_runs(runs),
+            Self::Nbd(volume) => volume.zero_runs(runs),
+        }
+    }
+}
+
+impl ReadAt for Volume {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Device(device) => device.read_at(into, offset),
+            Self::Nbd(volume) => volume.read_at(into, offset),
+        }
+    }
+}
+
+impl WriteAt for Volume {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Device(device) => device.write_at(bytes, offset),
+            Self::Nbd(volume) => volume.write_at(bytes, offset),
+        }
+    }
+}
