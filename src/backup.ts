@@ -27,7 +27,7 @@ import type { Source } from './source/source.js'
 import { ChunkWriter } from './store/chunk-writer.js'
 
 export interface BackupOptions extends AbortOptions, BudgetOptions {
-  /** A path, or a source that the caller opened and keeps. */
+  /** A path, the URI of an NBD volume, or a source that the caller opened and keeps. */
   readonly source: string | Source
   readonly repository: Repository
   /** Name of the volume: 1 to 1,024 bytes of UTF-8. */

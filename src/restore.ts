@@ -28,7 +28,7 @@ export interface RestoreOptions extends AbortOptions, BudgetOptions {
   readonly repository: Repository
   /** A manifest reference. */
   readonly manifest: string
-  /** A path: a file that is made, one that is written over with `exists`, or a block device. */
+  /** A file that is made, one that is written over with `exists`, a block device, or the URI of an NBD volume. */
   readonly target: string
   /** The state that the target is in, as a manifest reference; `auto` reads the target to find out. */
   readonly onto?: string | null
@@ -119,7 +119,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
       unchanged: volumeBytes - bytes.written - bytes.zero,
       compared: plan.comparedBytes,
     },
-    untouchedTailBytes: target.kind === 'block' ? target.bytes - volumeBytes : 0,
+    untouchedTailBytes: target.kind === 'file' ? 0 : target.bytes - volumeBytes,
     readBack: context.readBack && !context.dryRun,
     dryRun: context.dryRun,
     seconds: (performance.now() - startedMs) / 1000,

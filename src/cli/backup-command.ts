@@ -27,7 +27,11 @@ export const backupCommand = defineCommand({
       'the newest full one.',
   ],
   operands: {
-    source: { label: 'SOURCE', completes: 'file', help: 'a regular file or a block device' },
+    source: {
+      label: 'SOURCE',
+      completes: 'file',
+      help: 'a regular file, a block device or the URI of an NBD volume',
+    },
   },
   options: {
     volume: {
@@ -76,6 +80,10 @@ export const backupCommand = defineCommand({
     {
       line: 'mover backup /dev/vg0/snap --volume vm-42/sda --checkpoint monday',
       says: 'the same, and remember that the tracker counts from here as "monday"',
+    },
+    {
+      line: "mover backup 'nbd+unix:///sda?socket=/run/vm-42.nbd' --volume vm-42/sda",
+      says: 'what qemu-nbd or another NBD server serves; nbd://HOST:PORT/EXPORT over TCP',
     },
     {
       line:

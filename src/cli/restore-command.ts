@@ -49,19 +49,20 @@ const OPTIONS = {
 
 export const restoreCommand = defineCommand({
   name: 'restore',
-  summary: 'write a volume back, to a file, a block device or stdout',
+  summary: 'write a volume back: file, device, NBD volume or stdout',
   notes: [
     'A new file gets its name when it is whole and durable. A block device is refused while it is ' +
       'mounted, held, used as swap, too small, read-only or the one the repository is on; no --force ' +
       'lifts these. Of a larger device the rest is left as it is. After a failure the same command ' +
-      'may be given again.',
+      'may be given again. A volume on an NBD server is treated as a device is, but who else uses it ' +
+      'only the server knows.',
   ],
   operands: {
     manifest: MANIFEST_OPERAND,
     target: {
       label: 'TARGET',
       completes: 'file',
-      help: 'a file that is made, a block device, or - for stdout, which is what cat does',
+      help: 'a file that is made, a block device, the URI of an NBD volume, or - for stdout, as cat does',
     },
   },
   options: OPTIONS,

@@ -1,13 +1,17 @@
+import { isNbdUri } from '../core/nbd-uri.js'
 import { loadAddon, native } from '../native/addon.js'
 import { openDeviceSource } from './device-source.js'
 import { openFileSource } from './file-source.js'
+import { openNbdSource } from './nbd-source.js'
 import type { Source } from './source.js'
 
 /**
- * Opens a regular file or a block device for reading, past the page cache where it can be.
- * Throws SOURCE_UNUSABLE for anything else and for what may not be read.
+ * Opens a regular file or a block device for reading, past the page cache where it can be, or a volume
+ * on an NBD server by its URI. Throws SOURCE_UNUSABLE for anything else and for what may not be read,
+ * and ARGUMENT_INVALID for a URI that means nothing.
  */
 export async function openSource(path: string): Promise<Source> {
+  if (isNbdUri(path)) return openNbdSource(path)
   const opened = native(addon => addon.openSource(path, true), 'open')
   try {
     return await (opened.kind === 'file' ? openFileSource : openDeviceSource)(path, opened)

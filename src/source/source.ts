@@ -7,13 +7,13 @@ import type { StatedExtent } from '../core/extent.js'
  * the path meanwhile.
  */
 export interface Source extends AsyncDisposable {
-  readonly kind: 'file' | 'block'
+  readonly kind: 'file' | 'block' | 'nbd'
   /** As the caller named it: data for messages and for the manifest, never opened again. */
   readonly name: string
   readonly volumeBytes: number
   /** The native descriptor. It is closed with the source. */
   readonly handle: number
-  /** Says which object was read: device and inode, or the device number. */
+  /** Says which object was read: device and inode, the device number, or the URI. */
   readonly identity: string
 
   /**

@@ -1,6 +1,8 @@
 import { MoverError } from '../core/errors.js'
+import { isNbdUri } from '../core/nbd-uri.js'
 import { openDeviceTarget } from './device-target.js'
 import { createFileTarget, openFileTarget } from './file-target.js'
+import { openNbdTarget } from './nbd-target.js'
 import { guardTarget, type GuardOptions } from './target-guard.js'
 import type { Target } from './target.js'
 
@@ -12,13 +14,14 @@ export interface OpenTargetOptions extends GuardOptions {
 
 /**
  * Guards and opens what a volume is restored to; nothing of it is changed yet. Throws what
- * `guardTarget` and `openDeviceTarget` throw, TARGET_STATE where there is nothing to build upon,
+ * `guardTarget`, `openDeviceTarget` and `openNbdTarget` throw, TARGET_STATE where there is nothing to build upon,
  * and TARGET_UNUSABLE or TARGET_FAILED from opening it.
  */
 export async function openTarget(
   path: string,
   { volumeBytes, keeps, ...guard }: OpenTargetOptions,
 ): Promise<Target> {
+  if (isNbdUri(path)) return openNbdTarget(path, { volumeBytes, ...guard })
   const kind = await guardTarget(path, guard)
   if (kind === 'block') return openDeviceTarget(path, volumeBytes)
   if (kind === 'file') return openFileTarget(path, { keeps })
