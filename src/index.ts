@@ -33,6 +33,8 @@ export {
   type ChangeSource,
 } from './source/change-source.js'
 export { changesFromFile } from './source/changes-file.js'
+export { nbdChanges, type NbdChanges } from './source/nbd-changes.js'
+export { openChanges } from './source/open-changes.js'
 export { openSource } from './source/open-source.js'
 export type { Source } from './source/source.js'
 export type { ForceReason } from './target/target-guard.js'

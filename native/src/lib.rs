@@ -320,7 +320,6 @@ pub struct NbdInfo {
     pub read_only: bool,
     pub can_sync: bool,
     pub contexts: Vec<String>,
-    pub connections: u32,
 }
 
 fn nbd_options(options: NbdOpenOptions) -> Result<NbdOptions> {
@@ -351,7 +350,6 @@ fn add_nbd(volume: NbdVolume) -> NbdInfo {
         read_only: volume.is_read_only(),
         can_sync: volume.can_sync(),
         contexts: volume.contexts().map(str::to_owned).collect(),
-        connections: volume.connections() as u32,
         handle: VOLUMES.add(Volume::Nbd(volume)),
     }
 }

@@ -84,7 +84,6 @@ export interface NbdInfo {
   readonly canSync: boolean
   /** Those of the wanted contexts that there are. */
   readonly contexts: readonly string[]
-  readonly connections: number
 }
 
 /** The chunk index: mapped segments that tell what the repository holds, and where. */

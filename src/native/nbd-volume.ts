@@ -28,6 +28,7 @@ export async function openNbdVolume(
 /** What is to be done is not what a file or a device would need. */
 function withRemedy(error: MoverError): MoverError {
   const { code, message, stage, offset, details, retryable } = error
-  const remedy = 'check that the server runs, that it has this export, and a client to spare for us'
+  const remedy =
+    'check that the server runs, has this export and serves one client more (qemu-nbd: -e NUMBER)'
   return new MoverError(code, message, { stage, offset, details, retryable, remedy, cause: error })
 }

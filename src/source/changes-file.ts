@@ -1,7 +1,6 @@
 /**
  * Change maps in files: `bitmap:FILE,granularity=64KiB[,since=CHECKPOINT]` and
- * `extents:FILE[,since=CHECKPOINT]`. Options are recognised from the right and by name only, so that
- * a file's name may hold commas; one that ends like an option has to be renamed.
+ * `extents:FILE[,since=CHECKPOINT]`.
  */
 import { constants } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
@@ -10,6 +9,7 @@ import { BITMAP_BYTES_MAX } from '../core/limits.js'
 import { formatBytes, parseBytes } from '../core/units.js'
 import { readExtents } from '../cbt/extents-file.js'
 import { bitmapChanges, statedChanges, type ChangeSource } from './change-source.js'
+import { invalidSpec, splitSpec } from './changes-spec.js'
 
 /**
  * Opens the change map that `spec` names. Throws ARGUMENT_INVALID for a spec that means nothing,
@@ -42,29 +42,23 @@ interface ChangesSpec {
   readonly since: string | null
 }
 
-const OPTION = /^(.*),(granularity|since)=(.*?)$/s
-
 function parseSpec(spec: string): ChangesSpec {
   const colon = spec.indexOf(':')
   const kind = spec.slice(0, Math.max(colon, 0))
   if (kind !== 'bitmap' && kind !== 'extents') {
-    throw invalidSpec(spec, 'write bitmap:FILE,granularity=64KiB or extents:FILE')
+    throw invalidSpec(
+      spec,
+      'write bitmap:FILE,granularity=64KiB, extents:FILE or an NBD URI with ,bitmap=NAME',
+    )
   }
-  const options = new Map<string, string>()
-  let path = spec.slice(colon + 1)
-  for (let match = OPTION.exec(path); match !== null; match = OPTION.exec(path)) {
-    const [, before = '', key = '', value = ''] = match
-    if (options.has(key)) throw invalidSpec(spec, `${key} is given twice`)
-    if (value === '') throw invalidSpec(spec, `${key} has no value`)
-    options.set(key, value)
-    path = before
-  }
+  const { rest, options } = splitSpec(spec, ['granularity', 'since'])
+  const path = rest.slice(colon + 1)
   if (path === '') throw invalidSpec(spec, 'it names no file')
-  const unknown = /,([a-z]+)=/.exec(options.get('granularity') ?? '')?.[1]
+  const { granularity, since } = options
+  const unknown = /,([a-z]+)=/.exec(granularity ?? '')?.[1]
   if (unknown !== undefined)
     throw invalidSpec(spec, `'${unknown}' is neither granularity nor since`)
-  const granularity = options.get('granularity') ?? null
-  return { kind, path, granularity, since: options.get('since') ?? null }
+  return { kind, path, granularity, since }
 }
 
 async function readBitmap(path: string): Promise<Uint8Array> {
@@ -114,8 +108,4 @@ function failed(path: string, cause: unknown): MoverError {
     stage: 'plan',
     cause,
   })
-}
-
-function invalidSpec(spec: string, why: string): MoverError {
-  return new MoverError('ARGUMENT_INVALID', `'${spec}' does not name a change map: ${why}`)
 }

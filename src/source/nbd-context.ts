@@ -12,13 +12,15 @@ export interface ContextReading extends AbortOptions {
 }
 
 /**
- * Yields what one context of an NBD server says of the whole volume, in order and without gaps. Each
- * context is walked by itself, because replies cover different lengths for each of them.
+ * Yields what one context of an NBD server says of the whole volume, in order, without gaps,
+ * neighbours of one state joined. Each context is walked by itself, because replies cover different
+ * lengths for each of them.
  */
 export async function* readContext(
   { handle, bytes }: Pick<NbdInfo, 'handle' | 'bytes'>,
   { context, stateOf, signal }: ContextReading,
 ): AsyncGenerator<StatedExtent> {
+  let pending = null as StatedExtent | null
   let offset = 0
   while (offset < bytes) {
     throwIfAborted({ signal })
@@ -26,10 +28,17 @@ export async function* readContext(
     const runs = await native(addon => addon.blockStatus(handle, context, from), 'plan')
     for (let run = 0; run < runs.length; run += 2) {
       const end = runs[run] ?? offset
-      yield { offset, length: end - offset, state: stateOf(runs[run + 1] ?? 0) }
+      const state = stateOf(runs[run + 1] ?? 0)
+      if (pending?.state === state) {
+        pending = { ...pending, length: end - pending.offset }
+      } else {
+        if (pending !== null) yield pending
+        pending = { offset, length: end - offset, state }
+      }
       offset = end
     }
   }
+  if (pending !== null) yield pending
 }
 
 /** Whether bit 0 of a context's flags is set, and bit 1: all that the contexts we read have. */

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
 use crate::device::Role;
@@ -26,7 +26,7 @@ const CONNECTIONS_MAX: usize = 4;
 const AGREE_TIME: Duration = Duration::from_secs(10);
 
 /// The same for connections beyond the first, without which it goes too. A server may let them wait for ever:
-/// qemu-nbd says that it allows several, and takes as many as its `-e` says.
+/// qemu-nbd says that it allows several, and serves as many as its `-e` says.
 const AGREE_TIME_MORE: Duration = Duration::from_secs(1);
 
 /// A long transfer goes in pieces, so that the server has several to work on.
@@ -49,7 +49,12 @@ pub struct NbdVolume {
     name: PathBuf,
     role: Role,
     agreed: Agreed,
-    connections: Vec<Connection>,
+    endpoint: Endpoint,
+    wanted: Wanted,
+    /// At least one.
+    connections: RwLock<Vec<Arc<Connection>>>,
+    /// Whether there may be more of them; held while one is opened.
+    may_grow: Mutex<bool>,
     /// Held while a part of a block is changed by reading and writing all of it.
     edges: Mutex<()>,
 }
@@ -63,22 +68,17 @@ impl NbdVolume {
             endpoint,
             wanted,
         } = options;
-        let connect = |waiting| connect(&endpoint, &wanted, waiting);
-        let first = connect(AGREE_TIME).map_err(|error| unusable(role, &name, error))?;
+        let first = connect(&endpoint, &wanted, AGREE_TIME)
+            .map_err(|error| unusable(role, &name, error))?;
         let agreed = first.agreed.clone();
-        let mut connections = vec![first];
-        while agreed.has(CAN_MULTI_CONN) && connections.len() < CONNECTIONS_MAX {
-            // One that is not given, or that shows another volume, is only not there.
-            match connect(AGREE_TIME_MORE) {
-                Ok(more) if is_same_volume(&more.agreed, &agreed) => connections.push(more),
-                _ => break,
-            }
-        }
         Ok(Self {
             name,
             role,
+            endpoint,
+            wanted,
+            may_grow: Mutex::new(agreed.has(CAN_MULTI_CONN)),
+            connections: RwLock::new(vec![Arc::new(first)]),
             agreed,
-            connections,
             edges: Mutex::new(()),
         })
     }
@@ -103,10 +103,6 @@ impl NbdVolume {
     /// The contexts of those wanted that the server has.
     pub fn contexts(&self) -> impl Iterator<Item = &str> {
         self.agreed.contexts.iter().map(|(_, name)| name.as_str())
-    }
-
-    pub fn connections(&self) -> usize {
-        self.connections.len()
     }
 
     /// Makes what was written durable: by a flush, which counts for all connections, or because each write
@@ -179,16 +175,50 @@ impl NbdVolume {
             .map_err(|refusal| self.failure(Some(offset), refusal))
     }
 
-    fn idlest(&self) -> &Connection {
-        let first = &self.connections[0];
-        let rest = self.connections.iter().skip(1);
-        rest.fold(first, |idlest, connection| {
-            if connection.callers() < idlest.callers() {
-                connection
-            } else {
-                idlest
-            }
-        })
+    /// The connection with the fewest calls under way: a new one where all are busy and the server allows
+    /// it. What needs one connection takes no more, because a server may have few to give.
+    fn idlest(&self) -> Arc<Connection> {
+        let idlest = self.idlest_open();
+        if idlest.callers() == 0 {
+            return idlest;
+        }
+        self.grow().unwrap_or(idlest)
+    }
+
+    fn idlest_open(&self) -> Arc<Connection> {
+        let open = self
+            .connections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let first = &open[0];
+        let idlest = open.iter().min_by_key(|connection| connection.callers());
+        idlest.unwrap_or(first).clone()
+    }
+
+    /// One connection more, unless there are enough or somebody else is about to open one. One that is not
+    /// given, or shows another volume, is only not there, and not tried again.
+    fn grow(&self) -> Option<Arc<Connection>> {
+        let mut may_grow = match self.may_grow.try_lock() {
+            Ok(may_grow) => may_grow,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        if !*may_grow {
+            return None;
+        }
+        *may_grow = false;
+        let more = connect(&self.endpoint, &self.wanted, AGREE_TIME_MORE).ok()?;
+        if !is_same_volume(&more.agreed, &self.agreed) {
+            return None;
+        }
+        let more = Arc::new(more);
+        let mut open = self
+            .connections
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.push(more.clone());
+        *may_grow = open.len() < CONNECTIONS_MAX;
+        Some(more)
     }
 
     /// Asks for what has neither payload nor data; the error names the first that failed.
@@ -198,7 +228,7 @@ impl NbdVolume {
             payload: &[],
             answer: Done,
         });
-        let (_, failure) = run(self.idlest(), questions, WAITING_LONG);
+        let (_, failure) = run(&self.idlest(), questions, WAITING_LONG);
         failure.map_or(Ok(()), Err)
     }
 
@@ -277,7 +307,7 @@ impl NbdVolume {
                 answer: ReadAnswer::new(at, into),
             }
         });
-        let (done, failure) = run(self.idlest(), questions, WAITING);
+        let (done, failure) = run(&self.idlest(), questions, WAITING);
         moved(done, failure, piece)
     }
 
@@ -295,7 +325,7 @@ impl NbdVolume {
                 answer: Done,
             }
         });
-        let (done, failure) = run(self.idlest(), questions, WAITING);
+        let (done, failure) = run(&self.idlest(), questions, WAITING);
         moved(done, failure, piece).map(|moved| moved.min(bytes.len()))
     }
 
@@ -472,8 +502,11 @@ mod tests {
         NbdVolume {
             name: PathBuf::from("nbd://test/x"),
             role,
+            endpoint: Endpoint::Unix(PathBuf::from("/nowhere")),
+            wanted,
+            may_grow: Mutex::new(false),
             agreed: connection.agreed.clone(),
-            connections: vec![connection],
+            connections: RwLock::new(vec![Arc::new(connection)]),
             edges: Mutex::new(()),
         }
     }
