@@ -15,6 +15,8 @@ pub mod coverage;
 pub mod failure;
 pub mod frames;
 pub mod handshake;
+#[cfg(test)]
+mod hostile_server;
 pub mod option_reply;
 pub mod protocol;
 pub mod read_answer;

@@ -160,3 +160,88 @@ impl Answer for StatusAnswer {
         Err(NbdFailure::protocol("a context says nothing"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+
+    const WAITING: Duration = Duration::from_millis(100);
+
+    /// What one context says, as pairs of end and flags; asked for are 100 bytes from 50 on.
+    fn status(chunks: &[(u32, &[(u32, u32)])]) -> Result<Vec<(u64, u64)>, NbdFailure> {
+        let (mut server, client) = UnixStream::pair().unwrap();
+        let mut receiver = Receiver::new(Arc::new(client));
+        let mut answer = StatusAnswer::new(50, 100, 7, &[7, 8]);
+        for (context, extents) in chunks {
+            let mut body = context.to_be_bytes().to_vec();
+            for (length, flags) in *extents {
+                body.extend(length.to_be_bytes());
+                body.extend(flags.to_be_bytes());
+            }
+            server.write_all(&body).unwrap();
+            let chunk = Chunk {
+                is_last: false,
+                kind: REPLY_BLOCK_STATUS,
+                cookie: 1,
+                length: body.len() as u64,
+            };
+            answer.take_chunk(&chunk, &mut receiver, WAITING)?;
+        }
+        answer.check_whole()?;
+        let runs = answer.into_runs().into_iter();
+        Ok(runs.map(|run| (run.end, run.flags)).collect())
+    }
+
+    #[test]
+    fn runs_are_joined_and_clipped_and_may_end_early() {
+        for (extents, runs) in [
+            (&[(100, 0)][..], &[(150, 0)][..]),
+            (&[(1, 0)], &[(51, 0)]),
+            (&[(10, 1), (10, 1), (20, 0)], &[(70, 1), (90, 0)]),
+            (&[(99, 1), (u32::MAX, 0)], &[(149, 1), (150, 0)]),
+        ] {
+            // Another context speaks of another length, before or after.
+            let other = (8, &[(3, 2), (500, 3)][..]);
+            assert_eq!(status(&[other, (7, extents)]).unwrap(), runs);
+            assert_eq!(status(&[(7, extents), other]).unwrap(), runs);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_says_nothing_of_it_or_too_much_is_refused() {
+        let one = &[(100, 0)][..];
+        for chunks in [
+            &[][..],
+            &[(8, one)],
+            &[(9, one)],
+            &[(7, one), (7, one)],
+            &[(7, &[])],
+            &[(7, &[(0, 0), (100, 0)])],
+            &[(7, &[(100, 0), (1, 0)])],
+        ] {
+            let failure = status(chunks).unwrap_err();
+            assert_eq!(failure.errno, libc::EPROTO, "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn no_chunk_is_longer_than_its_bound() {
+        let (_server, client) = UnixStream::pair().unwrap();
+        let mut receiver = Receiver::new(Arc::new(client));
+        for length in [0, 4, 11, 4 + EXTENTS_BYTES_MAX + 8, u64::MAX, u64::MAX - 3] {
+            let chunk = Chunk {
+                is_last: true,
+                kind: REPLY_BLOCK_STATUS,
+                cookie: 1,
+                length,
+            };
+            let mut answer = StatusAnswer::new(0, 100, 7, &[7]);
+            let refused = answer.take_chunk(&chunk, &mut receiver, WAITING);
+            assert_eq!(refused.unwrap_err().errno, libc::EPROTO, "{length}");
+        }
+    }
+}

@@ -228,8 +228,8 @@ impl NbdVolume {
             payload: &[],
             answer: Done,
         });
-        let (_, failure) = run(&self.idlest(), questions, WAITING_LONG);
-        failure.map_or(Ok(()), Err)
+        let (done, failure) = run(&self.idlest(), questions, WAITING_LONG);
+        failure.map_or(Ok(()), |failure| Err((done, failure)))
     }
 
     fn push_zero_pieces(&self, pieces: &mut Vec<Request>, offset: u64, end: u64) {
@@ -391,21 +391,18 @@ fn request(command: u16, offset: u64, length: u64) -> Request {
     }
 }
 
-/// Asks for all; how many from the first on succeeded, and the failure of the next one.
+/// Asks for all; how many from the first on succeeded, and the failure of the next one. Where the connection
+/// failed, none did: a server that broke the protocol in one answer is not believed in the others.
 fn run<'a, A: Answer>(
     connection: &Connection,
     questions: impl Iterator<Item = Question<'a, A>>,
     waiting: Duration,
-) -> (usize, Option<(usize, NbdFailure)>) {
+) -> (usize, Option<NbdFailure>) {
     let mut first: Option<(usize, NbdFailure)> = None;
     let mut asked = 0;
-    let mut settled = Vec::new();
     let counted = questions.inspect(|_| asked += 1);
     let outcome = connection.ask(counted, waiting, |number, outcome| match outcome {
-        Ok(_) => {
-            settled.push(number);
-            Flow::GoOn
-        }
+        Ok(_) => Flow::GoOn,
         Err(failure) => {
             if first.as_ref().is_none_or(|(before, _)| number < *before) {
                 first = Some((number, failure));
@@ -413,25 +410,17 @@ fn run<'a, A: Answer>(
             Flow::Stop
         }
     });
-    if let Err(failure) = outcome {
-        // What else had failed is told by the one that comes first.
-        settled.sort_unstable();
-        let next = (0..).zip(&settled).take_while(|(at, number)| at == *number);
-        let done = next.count();
-        if first.as_ref().is_none_or(|(before, _)| done < *before) {
-            first = Some((done, failure));
-        }
-    }
-    match first {
-        Some((number, failure)) => (number, Some((number, failure))),
-        None => (asked, None),
+    match (outcome, first) {
+        (Err(failure), _) => (0, Some(failure)),
+        (Ok(()), Some((number, failure))) => (number, Some(failure)),
+        (Ok(()), None) => (asked, None),
     }
 }
 
 /// As pread(2) and pwrite(2): what came before a failure counts, and the failure only where nothing did.
-fn moved(done: usize, failure: Option<(usize, NbdFailure)>, piece: usize) -> io::Result<usize> {
+fn moved(done: usize, failure: Option<NbdFailure>, piece: usize) -> io::Result<usize> {
     match failure {
-        Some((_, failure)) if done == 0 => Err(failure.into_io()),
+        Some(failure) if done == 0 => Err(failure.into_io()),
         _ => Ok(done * piece),
     }
 }
@@ -477,6 +466,28 @@ fn unusable(role: Role, name: &Path, error: io::Error) -> NativeError {
 }
 
 #[cfg(test)]
+impl NbdVolume {
+    /// A volume whose server is at the other end of a wire, on this one connection.
+    pub fn on_wire(
+        wire: Arc<dyn Wire>,
+        wanted: Wanted,
+        role: Role,
+    ) -> std::result::Result<Self, NbdFailure> {
+        let connection = Connection::open(wire, &wanted, AGREE_TIME)?;
+        Ok(Self {
+            name: PathBuf::from("nbd://test/x"),
+            role,
+            endpoint: Endpoint::Unix(PathBuf::from("/nowhere")),
+            wanted,
+            may_grow: Mutex::new(false),
+            agreed: connection.agreed.clone(),
+            connections: RwLock::new(vec![Arc::new(connection)]),
+            edges: Mutex::new(()),
+        })
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::thread;
@@ -498,17 +509,7 @@ mod tests {
             export: "x".to_owned(),
             contexts: vec!["base:allocation".to_owned()],
         };
-        let connection = Connection::open(Arc::new(wire), &wanted, AGREE_TIME).unwrap();
-        NbdVolume {
-            name: PathBuf::from("nbd://test/x"),
-            role,
-            endpoint: Endpoint::Unix(PathBuf::from("/nowhere")),
-            wanted,
-            may_grow: Mutex::new(false),
-            agreed: connection.agreed.clone(),
-            connections: RwLock::new(vec![Arc::new(connection)]),
-            edges: Mutex::new(()),
-        }
+        NbdVolume::on_wire(Arc::new(wire), wanted, role).unwrap()
     }
 
     fn content(seed: u64, bytes: usize) -> Vec<u8> {
