@@ -86,7 +86,7 @@ export function backup({ signal, source, ...options }: BackupOptions): Job<Backu
     async context => {
       const request = { ...context, ...withDefaults(options) }
       if (typeof source !== 'string') return run(source, request)
-      await using opened = await openSource(source)
+      await using opened = await openSource(source, { signal: context.signal })
       return await run(opened, request)
     },
     { signal },

@@ -100,6 +100,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
     force: context.force,
     identity: context.identity,
     repositoryPath: repository.backend.localRoot,
+    signal,
   })
   const comparison = { manifest, target, context }
   const plan = await planRestore(comparison)

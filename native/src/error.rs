@@ -133,7 +133,11 @@ impl NativeError {
         }
     }
 
+    /// CANCELLED where a transfer was interrupted.
     pub fn source(offset: u64, cause: io::Error) -> Self {
+        if is_interrupted(&cause) {
+            return Self::Cancelled;
+        }
         Self::SourceFailed {
             offset,
             cause: Arc::new(cause),
@@ -141,6 +145,9 @@ impl NativeError {
     }
 
     pub fn target(offset: Option<u64>, cause: io::Error) -> Self {
+        if is_interrupted(&cause) {
+            return Self::Cancelled;
+        }
         let cause_is_full = is_full(&cause);
         let cause = Arc::new(cause);
         if cause_is_full {
@@ -404,6 +411,11 @@ fn write_cause(f: &mut fmt::Formatter<'_>, cause: Option<&Cause>) -> fmt::Result
         Some(cause) => write!(f, ": {cause}"),
         None => Ok(()),
     }
+}
+
+/// Whether it was we who ended the transfer, because its job was cancelled.
+fn is_interrupted(cause: &io::Error) -> bool {
+    nbd::failure::errno_of(cause) == Some(libc::ECANCELED)
 }
 
 /// A full quota is a full disk to whoever has to act on it.

@@ -359,6 +359,14 @@ pub fn open_nbd(options: NbdOpenOptions) -> Promised<NbdVolume, NbdInfo> {
     promise(add_nbd, move || NbdVolume::open(nbd_options(options)?))
 }
 
+#[napi]
+pub fn interrupt_nbd(handle: u32) -> napi::Result<()> {
+    call(|| {
+        VOLUMES.get(handle)?.nbd()?.interrupt();
+        Ok(())
+    })
+}
+
 /// Pairs of where a run of bytes ends and its flags, from `offset` on.
 #[napi]
 pub fn block_status(handle: u32, context: String, offset: f64) -> Promised<Vec<f64>, Float64Array> {

@@ -60,6 +60,8 @@ export interface TargetOptions {
 export interface NbdCalls {
   /** Connects, agrees and opens an export. */
   openNbd(options: NbdOpenOptions): Promise<NbdInfo>
+  /** Ends every call on the volume, now and later, with CANCELLED. */
+  interruptNbd(handle: number): void
   /** Pairs of end and flags, without gaps from `from` on: as much as the server said at once. */
   blockStatus(handle: number, context: string, from: number): Promise<Float64Array>
 }

@@ -1,33 +1,65 @@
+import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
 import { parseNbdUri } from '../core/nbd-uri.js'
-import { native, type NbdInfo } from './addon.js'
+import { loadAddon, native, type NbdInfo } from './addon.js'
 
-export interface OpenNbdOptions {
+export interface OpenNbdOptions extends AbortOptions {
   readonly role: 'source' | 'target'
   /** Metadata contexts that are wanted; the answer says which of them the server has. */
   readonly contexts: readonly string[]
 }
 
+/** An open volume on an NBD server. */
+export interface NbdVolume extends NbdInfo {
+  readonly close: () => void
+}
+
 /**
- * Connects to the server that `uri` names and opens its export. Throws ARGUMENT_INVALID for what is no
- * such name, SOURCE_UNUSABLE or TARGET_UNUSABLE where the server is not there or does not agree.
+ * Connects to the server that `uri` names and opens its export; the signal ends whatever waits for the
+ * server, which may be silent for long. Throws ARGUMENT_INVALID for what is no such name,
+ * SOURCE_UNUSABLE or TARGET_UNUSABLE where the server is not there or does not agree.
  */
 export async function openNbdVolume(
   uri: string,
-  { role, contexts }: OpenNbdOptions,
-): Promise<NbdInfo> {
+  { role, contexts, signal }: OpenNbdOptions,
+): Promise<NbdVolume> {
   const { server, export: exportName } = parseNbdUri(uri)
   const options = { name: uri, role, ...server, export: exportName, contexts }
   try {
-    return await native(addon => addon.openNbd(options), 'open')
+    const info = await native(addon => addon.openNbd(options), 'open')
+    return interruptible(info, { signal })
   } catch (error) {
     throw error instanceof MoverError ? withRemedy(error) : error
   }
 }
 
+function interruptible(info: NbdInfo, { signal }: AbortOptions): NbdVolume {
+  const { handle } = info
+  let isOpen = true
+  // Not at once: those who look at the signal are to know first why their call will end.
+  const interrupt = () =>
+    void setImmediate(() => {
+      if (isOpen) loadAddon().interruptNbd(handle)
+    })
+  const close = () => {
+    isOpen = false
+    signal?.removeEventListener('abort', interrupt)
+    loadAddon().closeDevice(handle)
+  }
+  signal?.addEventListener('abort', interrupt)
+  try {
+    throwIfAborted({ signal })
+  } catch (error) {
+    close()
+    throw error
+  }
+  return { ...info, close }
+}
+
 /** What is to be done is not what a file or a device would need. */
 function withRemedy(error: MoverError): MoverError {
   const { code, message, stage, offset, details, retryable } = error
+  if (code === 'ARGUMENT_INVALID' || code === 'CANCELLED') return error
   const remedy =
     'check that the server runs, has this export and serves one client more (qemu-nbd: -e NUMBER)'
   return new MoverError(code, message, { stage, offset, details, retryable, remedy, cause: error })

@@ -1,7 +1,7 @@
 import { errorKind, MoverError } from '../core/errors.js'
 import type { StatedExtent } from '../core/extent.js'
 import { parseNbdUri } from '../core/nbd-uri.js'
-import { loadAddon, type NbdInfo } from '../native/addon.js'
+import type { NbdInfo } from '../native/addon.js'
 import { openNbdVolume } from '../native/nbd-volume.js'
 import { statedChanges, type ChangeSource, type VolumeRequest } from './change-source.js'
 import { bitsOf, readContext, type StateOfFlags } from './nbd-context.js'
@@ -38,14 +38,16 @@ async function* dirtyExtents(
   { uri, context }: Bitmap,
   { volumeBytes, signal }: VolumeRequest,
 ): AsyncGenerator<StatedExtent> {
-  const opened = await openNbdVolume(uri, { role: 'source', contexts: [context] }).catch(failed)
+  const opened = await openNbdVolume(uri, { role: 'source', contexts: [context], signal }).catch(
+    failed,
+  )
   try {
     refuseUnfit(opened, { uri, context, volumeBytes })
     yield* readContext(opened, { context, stateOf: stateOfBitmap, signal })
   } catch (error) {
     failed(error)
   } finally {
-    loadAddon().closeDevice(opened.handle)
+    opened.close()
   }
 }
 

@@ -1,4 +1,4 @@
-import { loadAddon } from '../native/addon.js'
+import type { AbortOptions } from '../core/abort.js'
 import { openNbdVolume } from '../native/nbd-volume.js'
 import { bitsOf, readContext, type StateOfFlags } from './nbd-context.js'
 import type { Source } from './source.js'
@@ -12,8 +12,8 @@ const stateOfAllocation: StateOfFlags = flags => (bitsOf(flags).bit1 ? 'zero' : 
  * A volume on an NBD server. Its size is fixed for the time of a connection; that it is frozen is the
  * server's part, as a snapshot's is.
  */
-export async function openNbdSource(uri: string): Promise<Source> {
-  const opened = await openNbdVolume(uri, { role: 'source', contexts: [ALLOCATION] })
+export async function openNbdSource(uri: string, { signal }: AbortOptions = {}): Promise<Source> {
+  const opened = await openNbdVolume(uri, { role: 'source', contexts: [ALLOCATION], signal })
   const { handle, bytes, contexts } = opened
   const tellsHoles = contexts.includes(ALLOCATION)
   return {
@@ -30,7 +30,7 @@ export async function openNbdSource(uri: string): Promise<Source> {
       // Nothing of it can be looked at again: a server that goes away fails the reads.
     },
     async [Symbol.asyncDispose]() {
-      loadAddon().closeDevice(handle)
+      opened.close()
     },
   }
 }

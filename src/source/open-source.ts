@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../core/abort.js'
 import { isNbdUri } from '../core/nbd-uri.js'
 import { loadAddon, native } from '../native/addon.js'
 import { openDeviceSource } from './device-source.js'
@@ -8,10 +9,10 @@ import type { Source } from './source.js'
 /**
  * Opens a regular file or a block device for reading, past the page cache where it can be, or a volume
  * on an NBD server by its URI. Throws SOURCE_UNUSABLE for anything else and for what may not be read,
- * and ARGUMENT_INVALID for a URI that means nothing.
+ * and ARGUMENT_INVALID for a URI that means nothing. The signal ends what waits for a server.
  */
-export async function openSource(path: string): Promise<Source> {
-  if (isNbdUri(path)) return openNbdSource(path)
+export async function openSource(path: string, options?: AbortOptions): Promise<Source> {
+  if (isNbdUri(path)) return openNbdSource(path, options)
   const opened = native(addon => addon.openSource(path, true), 'open')
   try {
     return await (opened.kind === 'file' ? openFileSource : openDeviceSource)(path, opened)

@@ -1,10 +1,11 @@
+import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
-import { loadAddon, native, type NbdInfo } from '../native/addon.js'
+import { native, type NbdInfo } from '../native/addon.js'
 import { openNbdVolume } from '../native/nbd-volume.js'
 import type { GuardOptions } from './target-guard.js'
 import type { Target } from './target.js'
 
-export interface NbdTargetOptions extends Pick<GuardOptions, 'force' | 'identity'> {
+export interface NbdTargetOptions extends AbortOptions, Pick<GuardOptions, 'force' | 'identity'> {
   readonly volumeBytes: number
 }
 
@@ -15,17 +16,17 @@ export interface NbdTargetOptions extends Pick<GuardOptions, 'force' | 'identity
  */
 export async function openNbdTarget(
   uri: string,
-  { volumeBytes, identity, force }: NbdTargetOptions,
+  { volumeBytes, identity, force, signal }: NbdTargetOptions,
 ): Promise<Target> {
   if (identity !== null && !force.includes('identity')) {
     const message = `it is not ${identity}: an NBD volume has neither WWID nor serial`
     throw refused(uri, { reason: 'identity', message })
   }
-  const opened = await openNbdVolume(uri, { role: 'target', contexts: [] })
+  const opened = await openNbdVolume(uri, { role: 'target', contexts: [], signal })
   const { handle, bytes } = opened
   const refusal = refusalOf(opened, volumeBytes)
   if (refusal !== null) {
-    loadAddon().closeDevice(handle)
+    opened.close()
     throw refused(uri, refusal)
   }
   return {
@@ -43,7 +44,7 @@ export async function openNbdTarget(
       // Nothing is left to do: what lies beyond the volume stays as it was.
     },
     async [Symbol.asyncDispose]() {
-      loadAddon().closeDevice(handle)
+      opened.close()
     },
   }
 }

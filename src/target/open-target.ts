@@ -1,3 +1,4 @@
+import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
 import { isNbdUri } from '../core/nbd-uri.js'
 import { openDeviceTarget } from './device-target.js'
@@ -6,7 +7,7 @@ import { openNbdTarget } from './nbd-target.js'
 import { guardTarget, type GuardOptions } from './target-guard.js'
 import type { Target } from './target.js'
 
-export interface OpenTargetOptions extends GuardOptions {
+export interface OpenTargetOptions extends AbortOptions, GuardOptions {
   readonly volumeBytes: number
   /** What the target holds is built upon, not emptied. */
   readonly keeps: boolean
@@ -19,9 +20,9 @@ export interface OpenTargetOptions extends GuardOptions {
  */
 export async function openTarget(
   path: string,
-  { volumeBytes, keeps, ...guard }: OpenTargetOptions,
+  { volumeBytes, keeps, signal, ...guard }: OpenTargetOptions,
 ): Promise<Target> {
-  if (isNbdUri(path)) return openNbdTarget(path, { volumeBytes, ...guard })
+  if (isNbdUri(path)) return openNbdTarget(path, { volumeBytes, signal, ...guard })
   const kind = await guardTarget(path, guard)
   if (kind === 'block') return openDeviceTarget(path, volumeBytes)
   if (kind === 'file') return openFileTarget(path, { keeps })

@@ -163,6 +163,19 @@ t.test('a server that is killed in the middle fails the run at once', async t =>
   t.strictSame((await readManifests(repository, VOLUME)).manifests, [])
 })
 
+t.test('a backup that waits for a silent server is cancelled at once', async t => {
+  const { volume, repository } = await scene(t)
+  const slow = ['-r', '--filter=delay', 'file', volume, 'delay-read=20']
+  const { uri } = await nbdkit(t, slow)
+  await using job = backup({ source: uri, repository, volume: VOLUME, readHoles: true })
+  const failed = job.result.catch((error: unknown) => error)
+  await sleep(500)
+  const begunMs = performance.now()
+  job.cancel()
+  t.match(await failed, { code: 'CANCELLED' })
+  t.ok(performance.now() - begunMs < 1000, 'it does not wait for the server')
+})
+
 t.test('a server that is not there, or lacks the export, is said to be so', async t => {
   const { volume } = await scene(t, 512)
   const socket = socketPath(t)

@@ -129,6 +129,11 @@ impl Connection {
         }
     }
 
+    /// Ends every call under way, and the connection with them: whoever waits for a silent server is free.
+    pub fn interrupt(&self) {
+        self.fail(NbdFailure::new(libc::ECANCELED, "it was interrupted"));
+    }
+
     /// Ends the connection for everybody; the first failure is what all are told.
     fn fail(&self, failure: NbdFailure) -> NbdFailure {
         let mut line = lock(&self.line);
@@ -293,8 +298,7 @@ impl Drop for Caller<'_> {
         if self.unsettled > 0 {
             // A reply that nobody reads would be taken for another one's.
             let message = "a call ended before its replies came";
-            self.connection
-                .fail(NbdFailure::new(libc::ECANCELED, message));
+            self.connection.fail(NbdFailure::new(libc::EIO, message));
         }
         self.release();
     }

@@ -20,6 +20,8 @@ pub struct Serving {
     pub contexts: Vec<&'static str>,
     /// Whether answers that are data come in pieces.
     pub cuts: bool,
+    /// Agrees, and answers nothing.
+    pub is_silent: bool,
 }
 
 impl Default for Serving {
@@ -31,6 +33,7 @@ impl Default for Serving {
             block_bytes_max: 32 << 20,
             contexts: vec!["base:allocation"],
             cuts: true,
+            is_silent: false,
         }
     }
 }
@@ -225,6 +228,9 @@ impl Server {
     }
 
     fn answer(&mut self, asked: &Asked) {
+        if self.serving.is_silent {
+            return;
+        }
         let is_plain = match self.serving.style {
             HeaderStyle::Simple => true,
             HeaderStyle::Structured => asked.command != CMD_READ && self.seeded.below(2) == 0,

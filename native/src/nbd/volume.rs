@@ -105,6 +105,15 @@ impl NbdVolume {
         self.agreed.contexts.iter().map(|(_, name)| name.as_str())
     }
 
+    /// Ends every call under way with CANCELLED, and all later ones: the volume has to be opened anew.
+    pub fn interrupt(&self) {
+        let open = self
+            .connections
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        open.iter().for_each(|connection| connection.interrupt());
+    }
+
     /// Makes what was written durable: by a flush, which counts for all connections, or because each write
     /// was durable itself.
     pub fn sync(&self) -> Result<()> {
@@ -629,6 +638,30 @@ mod tests {
         );
         drop(volume);
         assert_eq!(ended.join().unwrap(), vec![1; 1000]);
+    }
+
+    #[test]
+    fn a_call_that_waits_for_a_silent_server_can_be_interrupted() {
+        let serving = Serving {
+            is_silent: true,
+            ..Serving::default()
+        };
+        let (client, ended) = serve(serving, content(5, 1 << 20), 5);
+        let volume = volume_of(client, Role::Source);
+        thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let mut into = vec![0; 4096];
+                    let outcome = crate::transfer::read_source(&volume, 0, &mut into, 4096);
+                    assert_eq!(outcome.unwrap_err().code(), "CANCELLED");
+                });
+            }
+            thread::sleep(Duration::from_millis(50));
+            volume.interrupt();
+        });
+        assert_eq!(volume.sync().unwrap_err().code(), "CANCELLED");
+        drop(volume);
+        ended.join().unwrap();
     }
 
     /// One thread of several finds the connection gone; the others must not wait for a reply for ever.
