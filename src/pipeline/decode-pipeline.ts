@@ -50,7 +50,11 @@ export async function decodeWindow(
   return { missing: plan.missing, damaged }
 }
 
-function* batchesOf(plan: {
+/**
+ * Yields the rows of each batch, as copies: what is posted to a worker is cloned with all of the
+ * buffer that it is a view of.
+ */
+export function* batchesOf(plan: {
   readonly rows: Uint8Array
   readonly batches: Uint32Array
 }): Generator<Uint8Array> {
@@ -58,7 +62,8 @@ function* batchesOf(plan: {
     const from = plan.batches[batch] ?? 0
     const until = plan.batches[batch + 1] ?? 0
     if (until > from) {
-      yield plan.rows.subarray(from * PLANNED_ROW_BYTES, until * PLANNED_ROW_BYTES)
+      const rows = plan.rows.subarray(from * PLANNED_ROW_BYTES, until * PLANNED_ROW_BYTES)
+      yield new Uint8Array(rows)
     }
   }
 }
