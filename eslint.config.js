@@ -8,7 +8,7 @@ const BIT_LEVEL = [
   'src/cbt/dirty-bitmap.ts',
   'src/cli/unpacked-program.ts',
   'src/core/digest-set.ts',
-  'src/core/slot-set.ts',
+  'src/core/slot-block.ts',
   'src/manifest/page-codec.ts',
   'src/native/zstd.ts',
   'src/target/target-guard.ts',

@@ -140,15 +140,31 @@ t.test('runs outside the set are our bug', async t => {
   t.throws(() => new SlotSet(0.5), { name: 'InvariantError' })
 })
 
-for (const seed of [1, 2, 3]) {
+t.test('change that is scattered thinly takes memory for its runs, not for the volume', async t => {
+  const set = new SlotSet(2 ** 28)
+  const before = process.memoryUsage().arrayBuffers
+  for (let first = 5; first < set.slotCount; first += 2048) set.addRun({ first, count: 1 })
+  t.equal(set.size, 2 ** 28 / 2048)
+  t.ok(process.memoryUsage().arrayBuffers - before < 2 * 2 ** 20, 'a bit a slot would be 32 MiB')
+})
+
+const drawings = [
+  { seed: 1, steps: 300, long: 0.3 },
+  { seed: 2, steps: 300, long: 0.3 },
+  { seed: 3, steps: 300, long: 0.3 },
+  // Enough short runs that edges become bits.
+  { seed: 4, steps: 6000, long: 0.001 },
+  { seed: 5, steps: 12_000, long: 0 },
+]
+for (const { seed, steps, long } of drawings) {
   t.test(`agrees with an array of booleans, seed ${seed}`, async t => {
     const random = seededRandom(seed)
     const slots = 2 * BLOCK + randomInteger(random, { from: 0, to: 100 })
     const naive = new Uint8Array(slots)
     const set = new SlotSet(slots)
-    for (let step = 0; step < 300; step += 1) {
+    for (let step = 0; step < steps; step += 1) {
       const first = randomInteger(random, { from: 0, to: slots })
-      const reach = random() < 0.3 ? slots - first : Math.min(70, slots - first)
+      const reach = random() < long ? slots - first : Math.min(70, slots - first)
       const count = randomInteger(random, { from: 0, to: reach })
       const present = random() < 0.6
       naive.fill(present ? 1 : 0, first, first + count)
@@ -160,6 +176,8 @@ for (const seed of [1, 2, 3]) {
         t.fail(`step ${step}: present`)
       if (set.nextAbsent(from) !== (next.absent < 0 ? slots : next.absent))
         t.fail(`step ${step}: absent`)
+      if (set.has(from === slots ? 0 : from) !== (naive[from === slots ? 0 : from] === 1))
+        t.fail(`step ${step}: has`)
       if (step % 20 !== 0) continue
       const size = naive.reduce((sum, bit) => sum + bit, 0)
       if (set.size !== size) t.fail(`step ${step}: size ${set.size}, not ${size}`)
