@@ -2,7 +2,7 @@
  * Reads the tree of a manifest: all slots in order, some slots, or whole subtrees to carry. The
  * pages of siblings are read together, and what is zero is never walked.
  */
-import type { Geometry } from '../core/chunk.js'
+import type { Geometry, SlotRun } from '../core/chunk.js'
 import { digestHex } from '../core/digest.js'
 import { MoverError } from '../core/errors.js'
 import { invariant } from '../core/invariant.js'
@@ -11,7 +11,7 @@ import type { TreeTop } from '../core/manifest.js'
 import { ROW_BYTES, isZeroRow, joinZeroRuns, rowDigest, rowsOf } from '../native/slot-rows.js'
 import type { SlotRows } from '../native/slot-rows.js'
 import { PageCache } from './page-cache.js'
-import { TreePages, entriesOf } from './tree-pages.js'
+import { TreePages } from './tree-pages.js'
 import type { TreeEntry, TreePagesOptions } from './tree-pages.js'
 import { levelSlots } from './tree-shape.js'
 
@@ -41,6 +41,24 @@ interface Walk {
   readonly to: number
   readonly onDamage: OnDamage | null
 }
+
+/** A page whose slots are still to be walked, or a run of zero slots inside the walk. */
+type WalkStep = TreeEntry | SlotRun
+
+/** The rows of pages that were read, null of those that are damaged; and what is walked. */
+interface Below {
+  readonly rowsBelow: ReadonlyMap<TreeEntry, Uint8Array | null>
+  readonly walk: Walk
+}
+
+interface Children {
+  readonly parent: number
+  readonly rows: Uint8Array
+  readonly walk: Walk
+}
+
+/** Pages of one level that a walk reads together: a megabyte of them. */
+const PAGES_TOGETHER = 256
 
 /** Slots looked up at a time; the pages on the way to so many fit into the cache. */
 const SLOTS_PER_LOOKUP = 1024
@@ -78,7 +96,9 @@ export class TreeReader {
     invariant(from >= 0 && to <= this.slotCount, 'slots lie on the volume')
     if (from >= to) return
     const walk = { from, to, onDamage: onDamage ?? null }
-    yield* joinZeroRuns(this.#walk(this.tree.height, [this.#pages.top], walk))
+    const { top } = this.#pages
+    const steps = isZeroRow(top.row, 0) ? [{ first: from, count: to - from }] : [top]
+    yield* joinZeroRuns(this.#walk(this.tree.height, steps, walk))
   }
 
   /** One row for each slot of an ascending list. */
@@ -119,26 +139,61 @@ export class TreeReader {
     return this.#pages.children(level, entries)
   }
 
-  /** Yields the slots below entries of one level: siblings' pages are read together. */
-  async *#walk(level: number, entries: readonly TreeEntry[], walk: Walk): AsyncGenerator<SlotRows> {
-    const span = levelSlots(level)
-    const inside = entries.filter(({ index }) => {
-      return index * span < walk.to && (index + 1) * span > walk.from
-    })
-    const children = await this.#childrenOrDamage(level, inside, walk.onDamage)
-    for (const [position, { index, row }] of inside.entries()) {
-      const covered = this.#pages.slotsOf(level, index)
-      const first = Math.max(walk.from, covered.first)
-      const count = Math.min(walk.to, covered.first + covered.count) - first
-      const rows = children[position] ?? null
-      if (isZeroRow(row, 0)) yield { first, count, rows: null }
-      else if (rows === null) continue
-      else if (level > 1) yield* this.#walk(level - 1, entriesOf(index, rows), walk)
-      else yield { first, count, rows: rowsOf(rows, first - covered.first, count) }
+  /** Yields the slots below pages of one level, which are read many at a time. */
+  async *#walk(level: number, steps: readonly WalkStep[], walk: Walk): AsyncGenerator<SlotRows> {
+    for (const together of stepsTogether(steps)) {
+      const pages = together.filter(isPage)
+      const children = await this.#childrenOrDamage(level, pages, walk.onDamage)
+      const rowsBelow = new Map(pages.map((page, position) => [page, children[position] ?? null]))
+      if (level > 1) {
+        yield* this.#walk(level - 1, this.#stepsBelow(level, together, { rowsBelow, walk }), walk)
+        continue
+      }
+      for (const step of together) {
+        if (!isPage(step)) yield { ...step, rows: null }
+        else yield* this.#leaf(step, { rowsBelow, walk })
+      }
     }
   }
 
-  /** As `children`; but null for zero, and for damage that somebody is told of and that stops nothing. */
+  *#leaf(page: TreeEntry, { rowsBelow, walk }: Below): Generator<SlotRows> {
+    const rows = rowsBelow.get(page) ?? null
+    if (rows === null) return
+    const covered = this.#pages.slotsOf(1, page.index)
+    const { first, count } = clipped(covered, walk)
+    yield { first, count, rows: rowsOf(rows, first - covered.first, count) }
+  }
+
+  /** The children inside the walk, in order: pages, and the runs of zero between them. */
+  #stepsBelow(level: number, steps: readonly WalkStep[], { rowsBelow, walk }: Below): WalkStep[] {
+    const below: WalkStep[] = []
+    for (const step of steps) {
+      const rows = isPage(step) ? rowsBelow.get(step) : null
+      if (!isPage(step)) below.push(step)
+      else if (rows) below.push(...this.#childSteps(level - 1, { parent: step.index, rows, walk }))
+    }
+    return below
+  }
+
+  *#childSteps(level: number, { parent, rows, walk }: Children): Generator<WalkStep> {
+    const firstChild = parent * PAGE_CHILDREN
+    const count = rows.length / ROW_BYTES
+    for (let child = 0; child < count;) {
+      const zeroes = zeroRowsFrom(rows, child)
+      const covered = this.#pages.slotsOf(level, firstChild + child)
+      if (zeroes > 0) {
+        const last = this.#pages.slotsOf(level, firstChild + child + zeroes - 1)
+        const run = { first: covered.first, count: last.first + last.count - covered.first }
+        const inside = clipped(run, walk)
+        if (inside.count > 0) yield inside
+      } else if (clipped(covered, walk).count > 0) {
+        yield { index: firstChild + child, row: rowsOf(rows, child, 1) }
+      }
+      child += Math.max(zeroes, 1)
+    }
+  }
+
+  /** As `children`; but null for damage that somebody is told of and that stops nothing. */
   async #childrenOrDamage(
     level: number,
     entries: readonly TreeEntry[],
@@ -146,8 +201,7 @@ export class TreeReader {
   ): Promise<(Uint8Array | null)[]> {
     try {
       // Kept, because who walks many short ranges comes by the same pages again.
-      const pages = entries.filter(({ row }) => !isZeroRow(row, 0))
-      const children = await this.#cachedChildren(level, pages)
+      const children = await this.#cachedChildren(level, entries)
       return entries.map(({ index }) => children.get(index) ?? null)
     } catch (error) {
       if (onDamage === null || !mayBeDamage(error)) throw error
@@ -211,6 +265,39 @@ export class TreeReader {
     invariant(rows !== undefined, 'a page has rows')
     return rows
   }
+}
+
+/** How many rows from `position` on are zero. */
+function zeroRowsFrom(rows: Uint8Array, position: number): number {
+  const count = rows.length / ROW_BYTES
+  let end = position
+  while (end < count && isZeroRow(rows, end)) end += 1
+  return end - position
+}
+
+function isPage(step: WalkStep): step is TreeEntry {
+  return 'row' in step
+}
+
+function clipped({ first, count }: SlotRun, { from, to }: Walk): SlotRun {
+  const begin = Math.max(first, from)
+  return { first: begin, count: Math.max(Math.min(first + count, to) - begin, 0) }
+}
+
+/** Cuts steps into stretches with at most so many pages in each as are read together. */
+function* stepsTogether(steps: readonly WalkStep[]): Generator<readonly WalkStep[]> {
+  let begin = 0
+  let pages = 0
+  for (const [position, step] of steps.entries()) {
+    if (!isPage(step)) continue
+    if (pages === PAGES_TOGETHER) {
+      yield steps.slice(begin, position)
+      begin = position
+      pages = 0
+    }
+    pages += 1
+  }
+  if (begin < steps.length) yield steps.slice(begin)
 }
 
 function mayBeDamage(error: unknown): error is MoverError {
