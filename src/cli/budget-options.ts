@@ -16,6 +16,6 @@ export const BUDGET_OPTIONS = {
   'in-flight': {
     value: 'BYTES',
     parse: parseSize,
-    help: 'memory for what is being read, packed and written: 16MiB or more; 192MiB by default',
+    help: 'memory for what is being read, packed and written: 16MiB or more; 128MiB by default',
   },
 } as const satisfies OptionTable

@@ -12,7 +12,7 @@ export interface BudgetOptions {
   readonly workers?: number | null
   /** Limit of the rate at which the volume, or its stored bytes, are read, in bytes a second; 64 KiB or more. */
   readonly bytesPerSecond?: number | null
-  /** Bound of the memory for what is being read, packed and written: 16 MiB or more, 192 MiB by default. */
+  /** Bound of the memory for what is being read, packed and written: 16 MiB or more, 128 MiB by default. */
   readonly bytesInFlight?: number
 }
 
@@ -29,7 +29,7 @@ export function withBudgetDefaults(options: BudgetOptions): Budgets {
     throw unusable(`a rate of ${bytesPerSecond} bytes a second`, 'give 64KiB/s or more, or none')
   }
   if (!Number.isSafeInteger(bytesInFlight) || bytesInFlight < BYTES_IN_FLIGHT_MIN) {
-    throw unusable(`${bytesInFlight} bytes in flight`, 'give 16 MiB or more, or none for 192 MiB')
+    throw unusable(`${bytesInFlight} bytes in flight`, 'give 16 MiB or more, or none for 128 MiB')
   }
   return { workers, bytesPerSecond, bytesInFlight }
 }

@@ -29,7 +29,7 @@ export const PAGE_CHILDREN = 128
 export const TREE_HEIGHT_MAX = 6
 
 /** Memory of one job that holds bytes on their way: read, being packed, being written. */
-export const BYTES_IN_FLIGHT_DEFAULT = 192 * MiB
+export const BYTES_IN_FLIGHT_DEFAULT = 128 * MiB
 export const BYTES_IN_FLIGHT_MIN = 16 * MiB
 
 /** A slower job would not move a chunk while somebody waits: it is a mistyped unit. */

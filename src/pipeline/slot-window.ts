@@ -2,8 +2,8 @@ import type { SlotRun } from '../core/chunk.js'
 import { WANTED_ROW_BYTES } from '../native/batch.js'
 import { isZeroRow, rowDigest, type SlotRows } from '../native/slot-rows.js'
 
-/** Slots of a window: 16 GiB of volume at 64 KiB a chunk, 30 MB of rows. */
-export const WINDOW_SLOTS = 262_144
+/** Slots of a window: 8 GiB of volume at 64 KiB a chunk, 15 MB of rows. */
+export const WINDOW_SLOTS = 131_072
 
 /** The wanted rows of a window, and its runs of zero. */
 export interface TakenWindow {
