@@ -9,15 +9,20 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::aligned_buf::AlignedBuf;
+use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
+use crate::buffer_pool::BufferPool;
+use crate::cancel::Cancel;
 use crate::device;
 use crate::digest::Digest;
 use crate::direct_file::DirectFile;
 use crate::error::{NativeError, Result};
+use crate::read_ahead::ReadAhead;
 use crate::transfer::read_run;
 
 /// One huge page, so that a direct read is one piece of memory.
 const READ_BYTES: usize = 2 << 20;
+/// Threads that read an object while it is hashed: the disk is not to wait for the hash.
+const READERS: usize = 2;
 
 /// A stored object, opened for reading.
 pub struct Object {
@@ -71,17 +76,27 @@ impl Object {
     /// The digest of all its bytes: what its name has to be.
     pub fn digest(&self) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
-        let room = self.bytes.min(READ_BYTES as u64) as usize;
-        let mut buffer = AlignedBuf::with_capacity(room);
-        buffer.set_len(buffer.capacity());
-        let mut offset = 0;
-        while offset < self.bytes {
+        let ahead = ReadAhead {
+            pool: &BufferPool::new(READ_BYTES, READERS + 2),
+            cancel: &Cancel::default(),
+            threads: READERS,
+            waited_ns: &AtomicU64::new(0),
+        };
+        let fill = |number: usize, buffer: &mut AlignedBuf| {
+            let offset = number as u64 * READ_BYTES as u64;
             let length = (self.bytes - offset).min(READ_BYTES as u64) as usize;
-            read_run(&self.file, offset, &mut buffer, length)
+            buffer.set_len(length.next_multiple_of(ALIGNMENT));
+            read_run(&self.file, offset, buffer, length)
                 .map_err(|failure| failure.of_object(&self.path))?;
-            hasher.update(&buffer[..length]);
-            offset += length as u64;
-        }
+            buffer.truncate(length);
+            Ok(())
+        };
+        let mut hash = |_, (), buffer: &AlignedBuf| {
+            hasher.update(buffer);
+            Ok(())
+        };
+        let pieces = self.bytes.div_ceil(READ_BYTES as u64) as usize;
+        ahead.run(pieces, fill, &mut hash)?;
         Ok(*hasher.finalize().as_bytes())
     }
 }
