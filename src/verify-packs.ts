@@ -24,23 +24,27 @@ export async function verifyPacks(
   const totals = { packs: 0, bytes: 0 }
   // Segments first: a pack is there before a segment names it, and a segment may go any time.
   const named = await namedPacks(segments, context)
-  const packs = await listPacks(context)
-  using _meter = meterOfPacks(packs, () => totals.bytes, context)
+  const bytesTotal = [...named.values()].reduce((sum, bytes) => sum + bytes, 0)
+  using _meter = meterOf(bytesTotal, () => totals.bytes, context)
   const listed = new Set<string>()
   const underWay = new Set<Promise<void>>()
   const failures: unknown[] = []
-  for (const { name, bytes } of packs) {
-    if (failures.length > 0 || signal.aborted) break
-    const check = verifyPack(name, context)
-      .then(() => void (totals.bytes += bytes))
-      .catch((error: unknown) => void failures.push(error))
-      .finally(() => underWay.delete(check))
-    underWay.add(check)
-    listed.add(objectId(name))
-    totals.packs += 1
-    if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
+  try {
+    // Read while they are listed: the disk has something to do from the first folder on.
+    for await (const { name, bytes } of context.repository.backend.list('packs/', { signal })) {
+      if (failures.length > 0) break
+      const check = verifyPack(name, context)
+        .then(() => void (totals.bytes += bytes))
+        .catch((error: unknown) => void failures.push(error))
+        .finally(() => underWay.delete(check))
+      underWay.add(check)
+      listed.add(objectId(name))
+      totals.packs += 1
+      if (underWay.size >= PACKS_AT_ONCE) await Promise.race(underWay)
+    }
+  } finally {
+    await Promise.all(underWay)
   }
-  await Promise.all(underWay)
   if (failures.length > 0) throw failures[0]
   throwIfAborted({ signal })
   await findMissing(named, { listed, context })
@@ -58,9 +62,20 @@ export async function listPacks({ repository, signal }: VerifyContext): Promise<
 export function meterOfPacks(
   packs: readonly ListedObject[],
   bytesDone: () => number,
-  { emit }: VerifyContext,
+  context: VerifyContext,
 ): Disposable {
-  const bytesTotal = packs.reduce((sum, { bytes }) => sum + bytes, 0)
+  return meterOf(
+    packs.reduce((sum, { bytes }) => sum + bytes, 0),
+    bytesDone,
+    context,
+  )
+}
+
+function meterOf(
+  bytesTotal: number,
+  bytesDone: () => number,
+  { emit }: Pick<VerifyContext, 'emit'>,
+): Disposable {
   return startProgressMeter(() => ({ bytesDone: bytesDone(), waits: null }), { bytesTotal, emit })
 }
 
@@ -78,16 +93,16 @@ async function verifyPack(
   }
 }
 
-/** Ids of the packs that the segments name. */
+/** Ids and sizes of the packs that the segments name. */
 async function namedPacks(
   segments: readonly string[],
   { repository, signal }: VerifyContext,
-): Promise<ReadonlySet<string>> {
-  const named = new Set<string>()
+): Promise<ReadonlyMap<string, number>> {
+  const named = new Map<string, number>()
   for (const segment of segments) {
     try {
-      const ids = await packsOfSegment(repository.backend, segment, { signal })
-      for (const id of ids) named.add(id)
+      const packs = await packsOfSegment(repository.backend, segment, { signal })
+      for (const { id, bytes } of packs) named.set(id, bytes)
     } catch (error) {
       // Merged away since it was checked: this was the last moment at which it could be asked.
       if (!(error instanceof MoverError) || error.code !== 'OBJECT_NOT_FOUND') throw error
@@ -97,11 +112,11 @@ async function namedPacks(
 }
 
 async function findMissing(
-  named: ReadonlySet<string>,
+  named: ReadonlyMap<string, number>,
   { listed, context }: { readonly listed: ReadonlySet<string>; readonly context: VerifyContext },
 ): Promise<void> {
   const { repository, report, signal } = context
-  for (const id of named) {
+  for (const id of named.keys()) {
     if (listed.has(id) || (await repository.backend.has(packName(id), { signal }))) continue
     report.add('pack', id, 'the index names it, and it is not there')
   }

@@ -9,12 +9,19 @@ const PACK_COUNT_AT = 56
 const PACKS_AT = 104
 const PACK_ROW_BYTES = 48
 
-/** The ids of the packs that an index segment names. Throws SEGMENT_CORRUPT for lengths out of bounds. */
+/** A pack as a segment knows it. */
+export interface NamedPack {
+  /** Hex. */
+  readonly id: string
+  readonly bytes: number
+}
+
+/** The packs that an index segment names. Throws SEGMENT_CORRUPT for lengths out of bounds. */
 export async function packsOfSegment(
   backend: Backend,
   name: string,
   options?: AbortOptions,
-): Promise<string[]> {
+): Promise<NamedPack[]> {
   const header = await backend.getRange(name, 0, HEADER_BYTES, options)
   const view = new DataView(header.buffer, header.byteOffset, header.byteLength)
   const length = view.getBigUint64(PACK_COUNT_AT, true) * BigInt(PACK_ROW_BYTES)
@@ -23,9 +30,11 @@ export async function packsOfSegment(
     throw new MoverError('SEGMENT_CORRUPT', `${name} names more packs than it can hold`)
   }
   const rows = await backend.getRange(name, Number(offset), Number(length), options)
-  const ids: string[] = []
+  const table = new DataView(rows.buffer, rows.byteOffset, rows.byteLength)
+  const packs: NamedPack[] = []
   for (let at = 0; at < rows.length; at += PACK_ROW_BYTES) {
-    ids.push(digestHex(rows.subarray(at, at + DIGEST_BYTES)))
+    const id = digestHex(rows.subarray(at, at + DIGEST_BYTES))
+    packs.push({ id, bytes: Number(table.getBigUint64(at + DIGEST_BYTES, true)) })
   }
-  return ids
+  return packs
 }
