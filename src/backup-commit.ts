@@ -1,7 +1,7 @@
 import type { AuditOutcome } from './backup-audit.js'
 import type { BackupContext } from './backup.js'
 import type { Geometry } from './core/chunk.js'
-import type { Manifest } from './core/manifest.js'
+import type { Attachment, Manifest } from './core/manifest.js'
 import type { ByteOutcome } from './core/progress.js'
 import { commitManifest, nextLinks, readManifests } from './manifest/manifest-catalog.js'
 import type { FinishedTree } from './manifest/tree-writer.js'
@@ -9,6 +9,7 @@ import { PROGRAM_VERSION } from './native/program-version.js'
 import type { ParentChoice } from './plan/parent-choice.js'
 import type { Source } from './source/source.js'
 import type { ChunkWriter } from './store/chunk-writer.js'
+import { requireFeature } from './store/repository-config.js'
 import type { Session } from './store/session.js'
 
 /**
@@ -22,12 +23,15 @@ export async function commitBackup(parts: {
   readonly writer: ChunkWriter
   readonly tree: FinishedTree
   readonly bytes: ByteOutcome
+  readonly attachments: readonly Attachment[]
   readonly audit: AuditOutcome
   readonly choice: ParentChoice
   readonly context: BackupContext
 }): Promise<Manifest & { readonly written: number }> {
-  const { source, geometry, session, writer, tree, bytes, audit, choice, context } = parts
-  const { repository, volume, signal } = context
+  const { source, geometry, session, writer, tree, bytes, attachments, audit, choice, context } =
+    parts
+  const { repository, volume, set, signal } = context
+  await requireFeatures(context, attachments)
   const { manifests } = await readManifests(repository, volume, { signal })
   const isWhollyRead = choice.mode === 'full' || choice.mode === 'rescan'
   const added = writer.added
@@ -53,11 +57,20 @@ export async function commitBackup(parts: {
     added,
     source: { kind: source.kind, identity: source.identity },
     tags: context.tags,
-    set: null,
-    attachments: [],
+    set,
+    attachments,
     durability: 'synced',
     degraded: false,
     encryption: 'none',
   })
   return { ...manifest.manifest, written: added.bytes + manifest.bytes }
+}
+
+/** What not every program knows is announced before a manifest has it. */
+async function requireFeatures(
+  { repository, set }: BackupContext,
+  attachments: readonly Attachment[],
+): Promise<void> {
+  if (set === null && attachments.length === 0) return
+  await requireFeature(repository.backend, repository.path, 'machines')
 }

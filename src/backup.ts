@@ -7,7 +7,7 @@ import type { Geometry } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import { invariant } from './core/invariant.js'
 import { startJob, type Job } from './core/job.js'
-import type { BackupMode, Manifest } from './core/manifest.js'
+import type { BackupMode, BackupSet, Manifest } from './core/manifest.js'
 import type { ByteOutcome, MoverEvent } from './core/progress.js'
 import { beginJobSession } from './job-session.js'
 import { labelsProblem } from './manifest/manifest-check.js'
@@ -24,6 +24,7 @@ import type { Repository } from './repository.js'
 import type { ChangeSource } from './source/change-source.js'
 import { openSource } from './source/open-source.js'
 import type { Source } from './source/source.js'
+import { attachmentsProblem, putAttachments, type AttachedBytes } from './store/attachments.js'
 import { ChunkWriter } from './store/chunk-writer.js'
 
 export interface BackupOptions extends AbortOptions, BudgetOptions {
@@ -43,6 +44,10 @@ export interface BackupOptions extends AbortOptions, BudgetOptions {
   readonly audit?: AuditPolicy
   /** At most 64; names of 1 to 128 bytes, values of up to 1,024. */
   readonly tags?: Readonly<Record<string, string>>
+  /** Names the backups of one machine that were taken at one moment. */
+  readonly set?: BackupSet | null
+  /** At most 16, of up to 2 MiB, each with a name of its own: what describes the volume's machine. */
+  readonly attachments?: readonly AttachedBytes[]
   /** Reads the holes of a file instead of taking them for zeroes. */
   readonly readHoles?: boolean
   /** Plans only: nothing is read of the volume and nothing is written. */
@@ -117,6 +122,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
     bytesPerSecond: context.bytesPerSecond ?? 0,
   })
   const { tree, bytes } = await store(plan, { writer, carried, geometry, context })
+  const attachments = await putAttachments(writer, context.attachments)
   // What is in memory becomes durable while the audit reads; nothing is published before it has held.
   const auditing = auditSource({ source, plan, carried, geometry, context })
   const [audited, sealed] = await Promise.allSettled([auditing, writer.seal({ signal })])
@@ -133,6 +139,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
     writer,
     tree,
     bytes,
+    attachments,
     audit,
     choice,
     context,
@@ -273,8 +280,9 @@ function valueOf<T>(outcome: PromiseSettledResult<T>): T {
 
 /** Defaults are applied here, once; what no manifest could record is refused before anything is read. */
 function withDefaults(options: Omit<BackupOptions, 'signal' | 'source'>): Request {
-  const { volume, checkpoint = null, tags = {} } = options
-  const problem = labelsProblem({ volume, checkpoint, tags })
+  const { volume, checkpoint = null, tags = {}, set = null, attachments = [] } = options
+  const problem =
+    labelsProblem({ volume, checkpoint, tags, set }) ?? attachmentsProblem(attachments)
   if (problem !== null) throw new MoverError('ARGUMENT_INVALID', problem, { stage: 'plan' })
   return {
     ...options,
@@ -285,6 +293,8 @@ function withDefaults(options: Omit<BackupOptions, 'signal' | 'source'>): Reques
     audit: options.audit ?? 'default',
     ...withBudgetDefaults(options),
     tags,
+    set,
+    attachments,
     readHoles: options.readHoles ?? false,
     dryRun: options.dryRun ?? false,
   }

@@ -39,6 +39,11 @@ export class DamageReport {
     this.#emit({ type: 'damage', damage: damageOf(found) })
   }
 
+  /** Says that a manifest lacks something besides the bytes of its volume because of it. */
+  concern(kind: Damage['kind'], name: string, { id }: { readonly id: string }): void {
+    this.#found.get(`${kind} ${name}`)?.manifests.add(id)
+  }
+
   /** Says that an extent of a manifest's volume cannot be restored because of it; ascending. */
   hit(
     kind: Damage['kind'],

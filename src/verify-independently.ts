@@ -12,6 +12,7 @@ import { hashBytes, pageDigest } from './native/blake3.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
 import { decodeEntry, packEntries } from './store/pack-file.js'
 import { listPacks, meterOfPacks } from './verify-packs.js'
+import { attachmentPageBytes } from './store/attachments.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
 
 /** Where a good page lies. */
@@ -49,7 +50,10 @@ export async function verifyIndependently(
     totals.bytes += plainBytes
     bytesDone += bytes
   }
-  for (const manifest of manifests) await checkManifest(manifest, good, context)
+  for (const manifest of manifests) {
+    checkAttachments(manifest, good, context)
+    await checkManifest(manifest, good, context)
+  }
   return { ...totals, pages: good.pages.size }
 }
 
@@ -94,6 +98,18 @@ function note(
 ): void {
   if (type === 'data') good.chunks.add(digest)
   else good.pages.set(digestHex(digest), place)
+}
+
+function checkAttachments(
+  manifest: Manifest,
+  { pages }: GoodEntries,
+  { report }: VerifyContext,
+): void {
+  for (const { name, digest, bytes } of manifest.attachments) {
+    if (pages.get(digest)?.length === attachmentPageBytes(bytes)) continue
+    report.add('page', digest, `attachment '${name}' is in no pack`)
+    report.concern('page', digest, manifest)
+  }
 }
 
 async function checkManifest(

@@ -15,6 +15,7 @@ import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
 import { SlotWindow, WINDOW_SLOTS } from './pipeline/slot-window.js'
 import { openWorkerPool, type WorkerPool } from './pipeline/worker-pool.js'
+import { readAttachment } from './store/attachments.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
 
 /** What is damaged, by the digest of the chunk: the kind and name under which it is reported. */
@@ -51,8 +52,31 @@ export async function verifyTrees(
     totals.chunks += chunks
     totals.bytes += decoded
   }
+  await verifyAttachments(manifests, context)
   if (bad.size > 0) await attribute(manifests, bad, context)
   return totals
+}
+
+/** Each once: the backups of a machine that stayed as it is share its description. */
+async function verifyAttachments(
+  manifests: readonly Manifest[],
+  { repository, report, signal }: VerifyContext,
+): Promise<void> {
+  const checked = new Set<string>()
+  for (const manifest of manifests) {
+    for (const attachment of manifest.attachments) {
+      const { digest } = attachment
+      if (!checked.has(digest)) {
+        checked.add(digest)
+        try {
+          await readAttachment(repository.store, attachment, { signal })
+        } catch (error) {
+          report.add('page', digest, damageMessageOrThrow(error))
+        }
+      }
+      report.concern('page', digest, manifest)
+    }
+  }
 }
 
 interface Step {

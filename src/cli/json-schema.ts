@@ -4,7 +4,7 @@
  */
 import type { BackupResult } from '../backup.js'
 import type { CatResult } from '../cat.js'
-import type { Manifest } from '../core/manifest.js'
+import type { Attachment, BackupSet, Manifest } from '../core/manifest.js'
 import type {
   ByteOutcome,
   Damage,
@@ -111,8 +111,20 @@ const manifestFields: Fields<Manifest> = {
   added: record<Manifest['added']>('packs added', { packs: count, bytes: count }),
   source: record<Manifest['source']>('what was read', { kind: text, identity: text }),
   tags: { type: 'object', additionalProperties: text },
-  set: { type: ['object', 'null'] },
-  attachments: list({ type: 'object' }),
+  set: {
+    oneOf: [
+      record<BackupSet>('backups of one machine at one moment', { id: hex, members: count }),
+      { type: 'null' },
+    ],
+  },
+  attachments: list(
+    record<Attachment>('kept with the volume', {
+      name: text,
+      type: text,
+      digest: hex,
+      bytes: count,
+    }),
+  ),
   durability: { const: 'synced' },
   degraded: { const: false },
   encryption: { const: 'none' },

@@ -22,6 +22,10 @@ export function manifestFields(manifest: Manifest): readonly string[] {
     ['fully read', manifest.fullyRead ?? 'this one'],
     ['checkpoint', manifest.checkpoint === null ? 'none' : printable(manifest.checkpoint)],
     ['tags', tagWords(manifest.tags) || 'none'],
+    manifest.set === null ? null : ['set', `${manifest.set.id}, ${manifest.set.members} in all`],
+    ...manifest.attachments.map(
+      ({ name, bytes }) => ['attachment', `${printable(name)}, ${exact(bytes)}`] as const,
+    ),
     ['read', exact(bytes.read)],
     ['carried', exact(bytes.carried)],
     ['zero', exact(bytes.zero)],

@@ -47,6 +47,13 @@ export const TAGS_MAX = 64
 export const TAG_NAME_BYTES_MAX = 128
 export const TAG_VALUE_BYTES_MAX = 1024
 
+/** Volumes of one machine that are backed up together. */
+export const SET_MEMBERS_MAX = 4096
+/** What is kept with a manifest besides the volume, such as the description of its machine. */
+export const ATTACHMENTS_MAX = 16
+export const ATTACHMENT_NAME_BYTES_MAX = 128
+export const ATTACHMENT_BYTES_MAX = 2 * MiB
+
 export const ZSTD_LEVEL_MIN = 1
 export const ZSTD_LEVEL_MAX = 19
 export const ZSTD_LEVEL_DEFAULT = 3
@@ -99,6 +106,7 @@ invariant(
   isPackBytes({ packBytes: PACK_BYTES_DEFAULT, chunkBytes: CHUNK_BYTES_MAX }),
   'the default pack holds the largest chunks',
 )
+invariant(ATTACHMENT_BYTES_MAX < CHUNK_BYTES_MAX, 'an attachment is stored in one piece')
 invariant(PACK_BYTES_MAX < PACK_OBJECT_BYTES_MAX, 'readers accept what writers make')
 invariant(
   PAGE_CHILDREN ** TREE_HEIGHT_MAX >= VOLUME_BYTES_MAX / CHUNK_BYTES_MIN,

@@ -38,9 +38,9 @@ export interface Manifest {
   readonly added: { readonly packs: number; readonly bytes: number }
   readonly source: { readonly kind: string; readonly identity: string }
   readonly tags: Readonly<Record<string, string>>
-  /** Reserved: disks of one machine that were backed up together. */
-  readonly set: { readonly id: string; readonly members: number } | null
-  /** Reserved: a domain's XML, an OVF. */
+  /** The volumes of one machine that were backed up at one moment; null for a volume by itself. */
+  readonly set: BackupSet | null
+  /** What describes the machine: a domain's XML, an OVF. */
   readonly attachments: readonly Attachment[]
   readonly durability: 'synced'
   readonly degraded: false
@@ -54,10 +54,20 @@ export interface TreeTop {
   readonly top: string | null
 }
 
+/** Backups of one moment: the set is whole when as many manifests as it has members name it. */
+export interface BackupSet {
+  /** 32 hex digits. */
+  readonly id: string
+  /** 1 to 4,096. */
+  readonly members: number
+}
+
 /** A small thing kept with a volume. */
 export interface Attachment {
+  /** 1 to 128 bytes of UTF-8, as the type, which is a media type. */
   readonly name: string
   readonly type: string
+  /** Hex; of a stored page that holds its bytes behind a mark. */
   readonly digest: string
   readonly bytes: number
 }

@@ -4,7 +4,11 @@
  */
 import { slotCount } from '../core/chunk.js'
 import {
+  ATTACHMENT_BYTES_MAX,
+  ATTACHMENT_NAME_BYTES_MAX,
+  ATTACHMENTS_MAX,
   CHECKPOINT_BYTES_MAX,
+  SET_MEMBERS_MAX,
   TAGS_MAX,
   TAG_NAME_BYTES_MAX,
   TAG_VALUE_BYTES_MAX,
@@ -12,7 +16,7 @@ import {
   VOLUME_NAME_BYTES_MAX,
   isChunkBytes,
 } from '../core/limits.js'
-import type { Manifest } from '../core/manifest.js'
+import type { Attachment, BackupSet, Manifest } from '../core/manifest.js'
 import { treeRoot, treeTopProblem } from './tree-shape.js'
 
 /** What is wrong with a record that should be a manifest without its id; null where nothing is. */
@@ -36,17 +40,19 @@ export interface ManifestLabels {
   readonly volume: string
   readonly checkpoint: string | null
   readonly tags: Readonly<Record<string, string>>
+  readonly set: BackupSet | null
 }
 
 /** Why no manifest can carry these; null where one can. */
-export function labelsProblem({ volume, checkpoint, tags }: ManifestLabels): string | null {
-  const { volume: isVolume, checkpoint: isCheckpoint, tags: areTags } = LABELS
+export function labelsProblem({ volume, checkpoint, tags, set }: ManifestLabels): string | null {
+  const { volume: isVolume, checkpoint: isCheckpoint, tags: areTags, set: isSet } = LABELS
   if (!isVolume(volume)) {
     return `the name of a volume is 1 to ${VOLUME_NAME_BYTES_MAX} bytes of UTF-8`
   }
   if (!isCheckpoint(checkpoint)) {
     return `the name of a checkpoint is 1 to ${CHECKPOINT_BYTES_MAX} bytes of UTF-8`
   }
+  if (!isSet(set)) return `a set has an id of 32 hex digits and 1 to ${SET_MEMBERS_MAX} members`
   if (areTags(tags)) return null
   return `tags are at most ${TAGS_MAX}, their names 1 to ${TAG_NAME_BYTES_MAX} bytes of UTF-8, their values at most ${TAG_VALUE_BYTES_MAX}`
 }
@@ -59,6 +65,9 @@ const LABEL_BYTES_MAX = 256
 const IDENTITY_BYTES_MAX = 4096
 
 const count: Check = value => Number.isSafeInteger(value) && (value as number) >= 0
+function isPositive(value: unknown): boolean {
+  return count(value) && value !== 0
+}
 const hex =
   (digits: number): Check =>
   value =>
@@ -87,6 +96,7 @@ const LABELS = {
   volume: named(VOLUME_NAME_BYTES_MAX),
   checkpoint: orNull(named(CHECKPOINT_BYTES_MAX)),
   tags: isTags,
+  set: orNull(isSet),
 } as const satisfies Record<keyof ManifestLabels, Check>
 
 const FIELDS: Checks = {
@@ -98,7 +108,7 @@ const FIELDS: Checks = {
   chunkBytes: value => typeof value === 'number' && isChunkBytes(value),
   tree: { height: count, state: only('zero', 'page'), top: orNull(digest) },
   root: digest,
-  sequence: value => count(value) && value !== 0,
+  sequence: isPositive,
   previous: value => Array.isArray(value) && value.length <= PREVIOUS_MAX && value.every(digest),
   parent: orNull(digest),
   mode,
@@ -119,15 +129,21 @@ const FIELDS: Checks = {
   audit: { slots: count, bytes: count },
   added: { packs: count, bytes: count },
   source: { kind: named(LABEL_BYTES_MAX), identity: text(IDENTITY_BYTES_MAX) },
+  attachments: areAttachments,
   // Reserved: what comes later says so in the features of the config.
-  set: only(null),
-  attachments: value => Array.isArray(value) && value.length === 0,
   durability: only('synced'),
   degraded: only(false),
   encryption: only('none'),
 }
 
 const fieldsProblem = shapeProblem('it', FIELDS)
+const setProblem = shapeProblem('a set', { id: hex(32), members: isPositive })
+const attachmentProblem = shapeProblem('an attachment', {
+  name: named(ATTACHMENT_NAME_BYTES_MAX),
+  type: named(ATTACHMENT_NAME_BYTES_MAX),
+  digest,
+  bytes: value => count(value) && (value as number) <= ATTACHMENT_BYTES_MAX,
+})
 
 /** Made once: manifests are checked by the thousand. */
 function shapeProblem(name: string, checks: Checks): (value: unknown) => string | null {
@@ -160,6 +176,17 @@ function isTags(value: unknown): boolean {
   const isTag = ([name, tag]: [string, unknown]): boolean =>
     named(TAG_NAME_BYTES_MAX)(name) && text(TAG_VALUE_BYTES_MAX)(tag)
   return tags.length <= TAGS_MAX && tags.every(isTag)
+}
+
+function isSet(value: unknown): boolean {
+  return setProblem(value) === null && (value as BackupSet).members <= SET_MEMBERS_MAX
+}
+
+/** Names are found by: none is there twice. */
+function areAttachments(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length > ATTACHMENTS_MAX) return false
+  if (!value.every(attachment => attachmentProblem(attachment) === null)) return false
+  return new Set(value.map(({ name }: Attachment) => name)).size === value.length
 }
 
 function isMap(value: unknown): value is Record<string, unknown> {

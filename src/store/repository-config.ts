@@ -1,4 +1,5 @@
 import type { Backend } from '../backend/backend.js'
+import { configName } from '../backend/object-name.js'
 import { sealRecord, unsealRecord, type RecordKind } from '../backend/sealed-record.js'
 import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
@@ -29,7 +30,12 @@ export interface RepositoryDefaults {
 export interface RepositoryConfig {
   readonly id: string
   readonly defaults: RepositoryDefaults
+  /** What a reader has to understand. */
+  readonly features: readonly Feature[]
 }
+
+/** `machines`: manifests may name a set and have attachments. */
+export type Feature = 'machines'
 
 const CONFIG: RecordKind = {
   magic: 'MOVRCONF',
@@ -38,8 +44,9 @@ const CONFIG: RecordKind = {
 }
 
 const FORMAT = 1
-/** Features that this version understands: none was needed so far. */
-const FEATURES_KNOWN: readonly string[] = []
+const FEATURES_KNOWN: readonly string[] = ['machines'] satisfies Feature[]
+/** Others may write a config meanwhile; each of them adds something, and there is little to add. */
+const CONFIGS_TRIED_MAX = 16
 
 /** A config with every default applied. Throws ARGUMENT_INVALID for what is out of range. */
 export function newConfig(id: string, options: Partial<RepositoryDefaults>): RepositoryConfig {
@@ -52,15 +59,15 @@ export function newConfig(id: string, options: Partial<RepositoryDefaults>): Rep
   }
   const problem = problemOf(defaults)
   if (problem !== null) throw new MoverError('ARGUMENT_INVALID', problem)
-  return { id, defaults }
+  return { id, defaults, features: [] }
 }
 
 /** The bytes of a config object. */
-export function configBytes({ id, defaults }: RepositoryConfig): Uint8Array {
+export function configBytes({ id, defaults, features }: RepositoryConfig): Uint8Array {
   return sealRecord(CONFIG, {
     format: FORMAT,
     repositoryId: id,
-    features: { read: [], write: [], optional: [] },
+    features: { read: features, write: [], optional: [] },
     defaults,
     encryption: 'none',
     createdMs: Date.now(),
@@ -73,6 +80,38 @@ export async function readConfig(
   path: string,
   options?: AbortOptions,
 ): Promise<RepositoryConfig> {
+  return (await readNumberedConfig(backend, path, options)).config
+}
+
+/**
+ * Makes sure that the config names a feature before an object needs it: a program that does not know
+ * it then refuses the repository instead of taking its manifests for damaged.
+ */
+export async function requireFeature(
+  backend: Backend,
+  path: string,
+  feature: Feature,
+): Promise<void> {
+  for (let tries = 0; tries < CONFIGS_TRIED_MAX; tries += 1) {
+    const { config, number } = await readNumberedConfig(backend, path)
+    if (config.features.includes(feature)) return
+    const bytes = configBytes({ ...config, features: [...config.features, feature] })
+    try {
+      await backend.put(configName(number + 1), bytes)
+      return
+    } catch (error) {
+      // Another one came first; what it wrote may have it already.
+      if (!(error instanceof MoverError) || error.code !== 'OBJECT_EXISTS') throw error
+    }
+  }
+  throw new MoverError('BACKEND_FAILED', `the config of ${path} does not come to rest`)
+}
+
+async function readNumberedConfig(
+  backend: Backend,
+  path: string,
+  options?: AbortOptions,
+): Promise<{ readonly config: RepositoryConfig; readonly number: number }> {
   let highest = 0
   for await (const { name } of backend.list('config/', options)) {
     highest = Math.max(highest, Number(name.slice('config/'.length)))
@@ -85,7 +124,8 @@ export async function readConfig(
   }
   const bytes = await backend.get(`config/${highest}`, { maxBytes: RECORD_BYTES_MAX, ...options })
   try {
-    return configOf(unsealRecord(CONFIG, bytes, `config/${highest} of the repository`))
+    const record = unsealRecord(CONFIG, bytes, `config/${highest} of the repository`)
+    return { config: configOf(record), number: highest }
   } catch (cause) {
     if (!(cause instanceof MoverError) || cause.code !== 'CONFIG_CORRUPT') throw cause
     throw new MoverError('CONFIG_CORRUPT', cause.message, { stage: 'open', remedy: REMEDY, cause })
@@ -96,9 +136,9 @@ const REMEDY = 'restore the config object from a copy of the repository'
 
 function configOf(value: unknown): RepositoryConfig {
   const record = asRecord(value)
-  const features = asRecord(record['features'])
-  const needed = [...asStrings(features['read']), ...asStrings(features['write'])]
-  const unknown = needed.filter(feature => !FEATURES_KNOWN.includes(feature))
+  const { read, write } = asRecord(record['features'])
+  const needed = [...asStrings(read), ...asStrings(write)]
+  const unknown = needed.filter(feature => !isFeature(feature))
   if (record['format'] !== FORMAT || record['encryption'] !== 'none' || unknown.length > 0) {
     throw new MoverError(
       'REPOSITORY_UNSUPPORTED',
@@ -112,7 +152,12 @@ function configOf(value: unknown): RepositoryConfig {
   const problem = problemOf(defaults)
   if (problem !== null) throw corrupt(problem)
   const { chunkBytes, codec, level, packBytes } = defaults
-  return { id, defaults: { chunkBytes, codec, level, packBytes } }
+  const features = needed.filter(isFeature)
+  return { id, defaults: { chunkBytes, codec, level, packBytes }, features }
+}
+
+function isFeature(name: string): name is Feature {
+  return FEATURES_KNOWN.includes(name)
 }
 
 function problemOf({ chunkBytes, codec, level, packBytes }: RepositoryDefaults): string | null {

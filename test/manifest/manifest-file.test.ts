@@ -63,6 +63,16 @@ t.test('a manifest is written as FORMAT.md says', async t => {
   t.equal(id, '413535d07b0b7e30f45181e0d4e6a3c6b69d92f3ec3648f7e5beabd486b3fc2f')
 })
 
+t.test('a manifest of a machine is written as FORMAT.md says', async t => {
+  const attachments = [
+    { name: 'domain.xml', type: 'application/xml', digest: '88'.repeat(32), bytes: 4_321 },
+  ]
+  const machine = { ...GOLDEN, set: { id: '99'.repeat(16), members: 2 }, attachments }
+  await matchGolden(t, 'manifest-of-a-machine', encodeManifest(machine))
+  const { set, attachments: read } = decodeManifest(await goldenBytes('manifest-of-a-machine'))
+  t.strictSame({ set, attachments: read }, { set: machine.set, attachments })
+})
+
 t.test('equal manifests are equal bytes, in whatever order they were made', async t => {
   const shuffled = Object.fromEntries(Object.entries(GOLDEN).reverse()) as unknown as ManifestFields
   const tags = { 'ä é': '', a: '1', b: '2' }
@@ -81,6 +91,8 @@ t.test('every flipped bit and every cut is refused', async t => {
 })
 
 const hex = (byte: string): string => byte.repeat(32)
+
+const ATTACHMENT = { name: 'x', type: 'x', digest: hex('11'), bytes: 1 }
 
 /** Whole, sealed, and from a stranger. Each row breaks one field, by a path with dots. */
 const HOSTILE: readonly (readonly [path: string, ...values: unknown[]])[] = [
@@ -117,8 +129,12 @@ const HOSTILE: readonly (readonly [path: string, ...values: unknown[]])[] = [
   ['source.identity', 'x'.repeat(4097), null],
   ['tags', null, [], { '': 'x' }, { a: 1 }, { a: 'x'.repeat(1025) }, { ['x'.repeat(129)]: '' }],
   ['tags', Object.fromEntries(Array.from({ length: 65 }, (_, tag) => [`t${tag}`, '']))],
-  ['set', { id: 'x', members: 2 }],
-  ['attachments', [{ name: 'x', type: 'x', digest: hex('11'), bytes: 1 }], null],
+  ['set', { id: 'x', members: 2 }, { id: '99'.repeat(16), members: 0 }, {}, []],
+  ['set', { id: '99'.repeat(16), members: 4097 }, { id: '99'.repeat(16), members: 1, more: 1 }],
+  ['attachments', null, {}, [null], [{ ...ATTACHMENT, more: 1 }], [ATTACHMENT, ATTACHMENT]],
+  ['attachments', [{ ...ATTACHMENT, name: '' }], [{ ...ATTACHMENT, type: 'x'.repeat(129) }]],
+  ['attachments', [{ ...ATTACHMENT, digest: 'x' }], [{ ...ATTACHMENT, bytes: 2 ** 21 + 1 }]],
+  ['attachments', Array.from({ length: 17 }, (_, nth) => ({ ...ATTACHMENT, name: `${nth}` }))],
   ['durability', 'hoped', null],
   ['degraded', true, 0],
   ['encryption', 'aes-256-gcm', null],
