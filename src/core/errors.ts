@@ -81,6 +81,7 @@ const KINDS = {
 
   CHANGES_MALFORMED: 'refused', // the change map is not one, or fits neither volume nor parent
   CHANGES_UNPINNED: 'refused', // nothing says from which state the change map counts
+  HYPERVISOR_REFUSED: 'refused', // the hypervisor will not do it, or somebody else is at it
   PARENT_UNUSABLE: 'refused', // the parent is degraded or belongs to another volume or repository
   TARGET_EXISTS: 'refused', // the target file is there already
   TARGET_REFUSED: 'refused', // a guard forbids writing to this target
@@ -94,6 +95,7 @@ const KINDS = {
   SOURCE_SHORT_READ: 'source', // fewer bytes than the volume has
   SOURCE_CHANGED: 'source', // the source moved while it was read
   CHANGES_FAILED: 'source', // the change map could not be had
+  HYPERVISOR_FAILED: 'source', // the hypervisor did not answer, or answered with an error or nonsense
 
   REPOSITORY_NOT_FOUND: 'repository',
   REPOSITORY_UNSUPPORTED: 'repository', // written by a newer version, or with features we lack
