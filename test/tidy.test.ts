@@ -22,6 +22,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   manifest: 3,
   pipeline: 3,
   '.': 4,
+  hypervisor: 2,
   'hypervisor/libvirt': 3,
   cli: 5,
 }

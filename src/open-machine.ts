@@ -1,0 +1,34 @@
+import type { AbortOptions } from './core/abort.js'
+import { MoverError } from './core/errors.js'
+import type { Machine } from './hypervisor/point-in-time.js'
+
+/** What a hypervisor needs besides the machine's name. */
+export interface MachineOptions extends AbortOptions {
+  /** A folder of this host in which what the machine overwrites meanwhile is kept; see --scratch. */
+  readonly scratch?: string | null
+  /** Bytes of it to reserve for each disk; by default as many as the disk has. */
+  readonly scratchBytes?: number | null
+}
+
+const SCHEMES: Readonly<Record<string, Opener>> = {}
+
+type Opener = (rest: string, options: MachineOptions) => Promise<Machine>
+
+/** Whether `name` means a machine that runs, and not a volume. */
+export function isMachineName(name: string): boolean {
+  return schemeOf(name) !== undefined
+}
+
+/** Finds the machine that `name` means. Throws ARGUMENT_INVALID, and what its hypervisor throws. */
+export async function openMachine(name: string, options: MachineOptions = {}): Promise<Machine> {
+  const open = SCHEMES[schemeOf(name) ?? '']
+  if (open === undefined) {
+    throw new MoverError('ARGUMENT_INVALID', `'${name}' does not name a machine`)
+  }
+  return open(name, options)
+}
+
+function schemeOf(name: string): string | undefined {
+  const scheme = /^([a-z]+):/.exec(name)?.[1]
+  return scheme !== undefined && Object.hasOwn(SCHEMES, scheme) ? scheme : undefined
+}
