@@ -128,7 +128,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const [audited, sealed] = await Promise.allSettled([auditing, writer.seal({ signal })])
   const audit = valueOf(audited)
   valueOf(sealed)
-  source.checkUnchanged()
+  await source.checkUnchanged()
 
   emit({ type: 'stage', stage: 'commit' })
   await writer.flush({ signal })

@@ -1,5 +1,10 @@
 /** The public face of mover: named re-exports, nothing else. */
 export { backup, type BackupOptions, type BackupResult } from './backup.js'
+export {
+  backupMachine,
+  type BackupMachineOptions,
+  type BackupMachineResult,
+} from './backup-machine.js'
 export { cat, type CatOptions, type CatResult } from './cat.js'
 export { DirtyBitmap } from './cbt/dirty-bitmap.js'
 export { diff, type DiffOptions } from './diff.js'
@@ -12,12 +17,14 @@ export {
   type Stage,
 } from './core/errors.js'
 export type { Extent, ExtentState, StatedExtent } from './core/extent.js'
+export type { Machine, MachineDisk } from './hypervisor/point-in-time.js'
 export type { Job } from './core/job.js'
 export type { BackupMode, Manifest } from './core/manifest.js'
 export type { ByteOutcome, Damage, DamagedExtent, MoverEvent } from './core/progress.js'
 export { mapManifest, type MapManifestOptions, type MappedExtent } from './map-manifest.js'
 export type { AuditPolicy } from './plan/audit-plan.js'
 export { rebuildIndex, type RebuildIndexOptions, type RebuildIndexResult } from './rebuild-index.js'
+export { isMachineName, openMachine, type MachineOptions } from './open-machine.js'
 export {
   initRepository,
   openRepository,

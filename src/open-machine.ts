@@ -8,11 +8,16 @@ export interface MachineOptions extends AbortOptions {
   readonly scratch?: string | null
   /** Bytes of it to reserve for each disk; by default as many as the disk has. */
   readonly scratchBytes?: number | null
+  /** The Unix socket of the NBD server that runs in the QEMU already. */
+  readonly nbdSocket?: string | null
 }
 
-const SCHEMES: Readonly<Record<string, Opener>> = {}
+const SCHEMES: Readonly<Record<string, Opener>> = {
+  qmp: async (name, options) =>
+    (await import('./hypervisor/qemu/open-qemu.js')).openQemu(name, options),
+}
 
-type Opener = (rest: string, options: MachineOptions) => Promise<Machine>
+type Opener = (name: string, options: MachineOptions) => Promise<Machine>
 
 /** Whether `name` means a machine that runs, and not a volume. */
 export function isMachineName(name: string): boolean {

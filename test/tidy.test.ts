@@ -24,6 +24,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   '.': 4,
   hypervisor: 2,
   'hypervisor/libvirt': 3,
+  'hypervisor/qemu': 3,
   cli: 5,
 }
 

@@ -1,12 +1,13 @@
 import type { BackupResult } from '../backup.js'
 import { MoverError } from '../core/errors.js'
+import { backUpMachine, refuseStrayOptions } from './backup-of-machine.js'
 import { backupSummary } from './backup-summary.js'
 import { BUDGET_OPTIONS } from './budget-options.js'
 import { defineCommand } from './command.js'
 import { EXIT_CODES } from './exit-codes.js'
 import { followJob } from './follow-job.js'
 import { given } from './given.js'
-import { parseAudit, parseTag, parseText, tagsOf } from './option-values.js'
+import { parseAudit, parseSize, parseTag, parseText, tagsOf } from './option-values.js'
 import { openRepositoryOf } from './repository-of.js'
 
 export const backupCommand = defineCommand({
@@ -26,12 +27,16 @@ export const backupCommand = defineCommand({
       'backup may come between. A map that cannot be believed, such as after a resize, makes the ' +
       'backup a rescan, which says so. --parent full beside since=REF makes a differential backup, ' +
       'where REF is the checkpoint of the newest full one.',
+    'Where SOURCE is qmp:PATH/NODE, a disk of a running QEMU, mover freezes it, reads what was written ' +
+      'since its last backup, and keeps track from there on by itself, while the guest goes on. ' +
+      'qmp:PATH/NODE,NODE freezes several disks at one moment; each is kept as NAME/NODE. When ' +
+      'tracking was lost, as by a crash of QEMU, that disk is read whole, and the result says so.',
   ],
   operands: {
     source: {
       label: 'SOURCE',
       completes: 'file',
-      help: 'a regular file, a block device or the URI of an NBD volume',
+      help: 'a regular file, a block device, the URI of an NBD volume, or qmp:PATH/NODE',
     },
   },
   options: {
@@ -67,6 +72,25 @@ export const backupCommand = defineCommand({
         'as many as are read, at most 16,384',
     },
     ...BUDGET_OPTIONS,
+    scratch: {
+      value: 'FOLDER',
+      parse: parseText,
+      completes: 'folder',
+      help:
+        'where the bytes are kept that a running machine overwrites during its backup; its QEMU has ' +
+        'to see it; /var/tmp by default',
+    },
+    'scratch-bytes': {
+      value: 'BYTES',
+      parse: parseSize,
+      help: 'room to reserve there for each disk; by default as much as the disk has',
+    },
+    'nbd-socket': {
+      value: 'SOCKET',
+      parse: parseText,
+      completes: 'file',
+      help: 'the Unix socket of the NBD server that already runs in the QEMU of qmp:',
+    },
     tag: {
       value: 'NAME=VALUE',
       parse: parseTag,
@@ -92,6 +116,12 @@ export const backupCommand = defineCommand({
         '      --changes bitmap:dirty.bin,granularity=64KiB,since=monday --checkpoint tuesday',
       says: 'read only what was written since then',
     },
+    {
+      line:
+        'mover backup qmp:/run/vm-42.qmp/disk0,disk1 --volume vm-42 \\\n' +
+        '      --scratch /srv/scratch',
+      says: 'two disks of a running QEMU at one moment, in full, then always what changed',
+    },
   ],
   whenCancelled:
     'nothing was committed; chunks already published will be reused by the next backup',
@@ -99,28 +129,34 @@ export const backupCommand = defineCommand({
   async run(context) {
     const { options, operands, report, signal } = context
     refuseContradictions(options)
-    const tags = tagsOf(options.tag)
     await using repository = await openRepositoryOf(context)
-    const changes = await changesOf(options.changes)
-    const { backup } = await import('../backup.js')
-    const job = backup({
-      source: operands.source,
-      repository,
-      volume: options.volume,
-      changes,
-      full: options.full,
-      readHoles: options['read-holes'],
-      dryRun: options['dry-run'],
-      tags,
-      signal,
+    const { isMachineName } = await import('../open-machine.js')
+    const isMachine = isMachineName(operands.source)
+    refuseStrayOptions(options, isMachine)
+    const { volume, full } = options
+    const request = {
+      ...{ repository, volume, full, signal },
+      tags: tagsOf(options.tag),
       ...given({
-        parent: options.parent,
-        checkpoint: options.checkpoint,
         audit: options.audit,
         workers: options.workers,
         bytesPerSecond: options.rate,
         bytesInFlight: options['in-flight'],
       }),
+    }
+    if (isMachine) {
+      await backUpMachine(operands.source, { ...context, request })
+      return EXIT_CODES.done
+    }
+    const changes = await changesOf(options.changes)
+    const { backup } = await import('../backup.js')
+    const job = backup({
+      ...request,
+      source: operands.source,
+      changes,
+      readHoles: options['read-holes'],
+      dryRun: options['dry-run'],
+      ...given({ parent: options.parent, checkpoint: options.checkpoint }),
     })
     const result: BackupResult = await followJob(job, report)
     await report.result(result, {

@@ -3,6 +3,7 @@
  * describes, so that a field which is added to an event or a result must be added here.
  */
 import type { BackupResult } from '../backup.js'
+import type { BackupMachineResult } from '../backup-machine.js'
 import type { CatResult } from '../cat.js'
 import type { Attachment, BackupSet, Manifest } from '../core/manifest.js'
 import type {
@@ -182,6 +183,24 @@ const rows: Readonly<Record<string, Schema>> = {
   }),
 }
 
+const backupFields: Fields<BackupResult> = {
+  operation: { const: 'backup' },
+  volume: text,
+  manifest: hexOrNull,
+  root: hexOrNull,
+  parent: hexOrNull,
+  mode,
+  requested: mode,
+  reason: textOrNull,
+  bytes: { $ref: '#/$defs/byteOutcome' },
+  audit: record<BackupResult['audit']>('clean slots read all the same', counted),
+  checkpoint: textOrNull,
+  packs: count,
+  dryRun: flag,
+  seconds: amount,
+  writer: text,
+}
+
 const results: Readonly<Record<string, Schema>> = {
   init: result<RepositoryInfo & { operation: 'init' }>({
     operation: { const: 'init' },
@@ -192,22 +211,13 @@ const results: Readonly<Record<string, Schema>> = {
     level: count,
     packBytes: count,
   }),
-  backup: result<BackupResult>({
-    operation: { const: 'backup' },
-    volume: text,
-    manifest: hexOrNull,
-    root: hexOrNull,
-    parent: hexOrNull,
-    mode,
-    requested: mode,
-    reason: textOrNull,
-    bytes: { $ref: '#/$defs/byteOutcome' },
-    audit: record<BackupResult['audit']>('clean slots read all the same', counted),
-    checkpoint: textOrNull,
-    packs: count,
-    dryRun: flag,
+  backup: result<BackupResult>(backupFields),
+  backupMachine: result<BackupMachineResult>({
+    operation: { const: 'backup-machine' },
+    machine: text,
+    set: hexOrNull,
+    disks: list(record<BackupResult>('the backup of one disk', backupFields)),
     seconds: amount,
-    writer: text,
   }),
   restore: result<RestoreResult>({
     operation: { const: 'restore' },

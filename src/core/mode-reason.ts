@@ -10,4 +10,13 @@ const WORDS = new Map([
   ['resized', 'the volume was resized, and trackers lie about that'],
   ['lineage', 'no usable backup stands for the checkpoint from which the change map counts'],
   ['damaged', 'chunks of the parent are lost, as mover verify tells'],
+  [
+    'no-bitmap',
+    'the machine has no bitmap that counts from a backup: it was restarted, or this is new',
+  ],
+  ['bitmap-inconsistent', 'the machine was not shut down cleanly, and its bitmap is void'],
+  [
+    'bitmap-disabled',
+    'somebody disabled the bitmap, and what was written since is recorded nowhere',
+  ],
 ])

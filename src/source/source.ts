@@ -23,5 +23,5 @@ export interface Source extends AsyncDisposable {
   allocated(options?: AbortOptions): AsyncIterable<StatedExtent> | null
 
   /** Throws SOURCE_CHANGED when the source is not what it was when it was opened. */
-  checkUnchanged(): void
+  checkUnchanged(): void | Promise<void>
 }

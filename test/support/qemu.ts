@@ -1,0 +1,164 @@
+/** Real machines for tests: QEMU without an operating system, whose guest writes when the test says so. */
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { QmpClient } from '../../src/hypervisor/qemu/qmp-client.js'
+
+/** A machine that runs. */
+export interface TestMachine {
+  /** The monitor that mover is given. */
+  readonly socket: string
+  /** Another monitor, for the test itself. */
+  readonly qmp: QmpClient
+  readonly child: ChildProcess
+  /** An empty folder with a short path, for scratch. */
+  readonly scratch: string
+  /** Writes as the guest does, through its device: `write -P 0x11 1M 64k`. */
+  guest(disk: string, ...commands: readonly string[]): Promise<void>
+  /** Ends it as a shutdown does, so that bitmaps are saved. */
+  quit(): Promise<void>
+  /** Ends it as a power cut does. */
+  kill(): Promise<void>
+}
+
+export interface TestDisk {
+  readonly node: string
+  readonly file: string
+  readonly format?: 'qcow2' | 'raw'
+}
+
+/** Starts a machine with disks, each a virtio device named `dev-NODE`. */
+export async function startMachine(
+  t: Test,
+  disks: readonly TestDisk[],
+  args: readonly string[] = [],
+): Promise<TestMachine> {
+  const folder = mkdtempSync(join(tmpdir(), 'qemu-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const [socket, own] = [join(folder, 'qmp'), join(folder, 'own')]
+  const child = spawn(
+    'qemu-system-x86_64',
+    [
+      ...['-accel', 'tcg', '-m', '16', '-nodefaults', '-display', 'none', '-S'],
+      ...monitor('mover', socket),
+      ...monitor('test', own),
+      ...disks.flatMap(driveOf),
+      ...args,
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  )
+  const said: string[] = []
+  child.stderr.setEncoding('utf8').on('data', (piece: string) => said.push(piece))
+  child.on('error', () => {})
+  t.teardown(() => end(child))
+  const qmp = await connected(own, child).catch((error: unknown) => {
+    throw new Error(`QEMU did not start: ${said.join('')}`, { cause: error })
+  })
+  t.teardown(() => qmp[Symbol.asyncDispose]())
+  return {
+    socket,
+    qmp,
+    child,
+    scratch: folder,
+    guest: async (disk, ...commands) => {
+      for (const command of commands) {
+        said.length = 0
+        await human(qmp, `qemu-io -d /machine/peripheral/dev-${disk}/virtio-backend "${command}"`)
+      }
+    },
+    quit: async () => {
+      await qmp.execute('quit').catch(() => {})
+      if (child.exitCode === null) await once(child, 'exit')
+    },
+    kill: () => end(child),
+  }
+}
+
+/** A QMP monitor on a socket: it serves one client at a time. */
+function monitor(id: string, path: string): string[] {
+  return [
+    '-chardev',
+    `socket,path=${path},server=on,wait=off,id=${id}`,
+    '-mon',
+    `chardev=${id},mode=control`,
+  ]
+}
+
+function driveOf({ node, file, format = 'qcow2' }: TestDisk): string[] {
+  const below = `driver=file,node-name=${node}-file,filename=${file},discard=unmap`
+  return [
+    '-blockdev',
+    below,
+    '-blockdev',
+    `driver=${format},node-name=${node},file=${node}-file,discard=unmap`,
+    '-device',
+    `virtio-blk-pci,drive=${node},id=dev-${node}`,
+  ]
+}
+
+/** What qemu-io prints goes to QEMU's own stdout; a failure comes back as text. */
+async function human(qmp: QmpClient, line: string): Promise<void> {
+  const answer = await qmp.execute('human-monitor-command', { 'command-line': line })
+  if (answer !== '') throw new Error(String(answer))
+}
+
+async function connected(path: string, child: ChildProcess): Promise<QmpClient> {
+  for (let tries = 0; tries < 500; tries += 1) {
+    if (child.pid === undefined) throw new Error(`${child.spawnfile} is not installed`)
+    if (child.exitCode !== null) throw new Error(`${child.spawnfile} ended: ${child.exitCode}`)
+    if (existsSync(path)) {
+      try {
+        return await QmpClient.open(path)
+      } catch (error) {
+        // Bound, and not yet served.
+        if (tries === 499) throw error
+      }
+    }
+    await sleep(20)
+  }
+  throw new Error(`${child.spawnfile} does not listen`)
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+}
+
+/** What a disk holds now, as a raw file, read from the image of a machine that is over. */
+export function rawOf(image: string, raw: string, format = 'qcow2'): void {
+  execFileSync('qemu-img', ['convert', '-U', '-f', format, '-O', 'raw', image, raw])
+}
+
+/** Bitmaps of a disk, each `name` with `+` where it records and `!` where it is inconsistent. */
+export async function bitmapsOf(qmp: QmpClient, node: string): Promise<string[]> {
+  const nodes = (await qmp.execute('query-named-block-nodes', { flat: true })) as {
+    'node-name': string
+    'dirty-bitmaps'?: { name?: string; recording: boolean; inconsistent?: boolean }[]
+  }[]
+  const found = nodes.find(each => each['node-name'] === node)?.['dirty-bitmaps'] ?? []
+  return found
+    .filter(({ name }) => name !== undefined)
+    .map(
+      ({ name = '', recording, inconsistent = false }) =>
+        `${name}${recording ? '+' : ''}${inconsistent ? '!' : ''}`,
+    )
+}
+
+/** All that mover may have left in a machine, but for bitmaps. */
+export async function leftoversOf(qmp: QmpClient): Promise<string[]> {
+  const nodes = (await qmp.execute('query-named-block-nodes', { flat: true })) as {
+    'node-name': string
+  }[]
+  const jobs = (await qmp.execute('query-jobs')) as { id: string }[]
+  const exports = (await qmp.execute('query-block-exports')) as { id: string }[]
+  return [
+    ...nodes.map(each => each['node-name']),
+    ...jobs.map(({ id }) => id),
+    ...exports.map(({ id }) => id),
+  ].filter(name => name.startsWith('mover-'))
+}
