@@ -29,6 +29,14 @@ const BLKROGET: libc::Ioctl = 0x125e;
 const BLKFLSBUF: libc::Ioctl = 0x1261;
 const BLKZEROOUT: libc::Ioctl = 0x127f;
 
+/// QEMU's image locks, from its block/file-posix.c: a shared lock of byte 100 + n says "I use permission n",
+/// one of byte 200 + n "nobody else may".
+const USES: i64 = 100;
+const FORBIDS: i64 = 200;
+const READING: i64 = 0;
+const WRITING: i64 = 1;
+const RESIZING: i64 = 3;
+
 /// Maps an immutable object for reading, never following a symbolic link in its last component.
 ///
 /// The caller knows whether the file is a segment or a pack, and gives the `io::Error` its code.
@@ -220,6 +228,26 @@ impl Device {
             }
         }
         forget_pages(self.file()).map_err(whole)
+    }
+
+    /// Says with QEMU's own locks that the image is being read and must not be written, until it is closed.
+    /// False, and nothing is held, where a program that keeps to these locks has it open for writing.
+    pub fn hold_image(&self) -> Result<bool> {
+        let failed = |error| self.failure(None, error);
+        let ours = [USES + READING, FORBIDS + WRITING, FORBIDS + RESIZING];
+        for at in ours {
+            lock_byte(self.file(), at, libc::F_RDLCK).map_err(failed)?;
+        }
+        // Looked at when ours are there, so that of two who begin at once at least one sees the other.
+        for at in [FORBIDS + READING, USES + WRITING, USES + RESIZING] {
+            if is_locked(self.file(), at).map_err(failed)? {
+                for at in ours {
+                    lock_byte(self.file(), at, libc::F_UNLCK).map_err(failed)?;
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// At most `max` extents of data from `from`; none means that only a hole follows. A file system that
@@ -500,6 +528,34 @@ pub(crate) fn set_direct(file: &File, is_direct: bool) -> io::Result<()> {
     checked(returned).map(|_| ())
 }
 
+/// One byte of a lock that belongs to the open file, whoever of the process closes another one.
+fn byte_lock(at: i64, kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: at,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+fn lock_byte(file: &File, at: i64, kind: libc::c_int) -> io::Result<()> {
+    let lock = byte_lock(at, kind);
+    // SAFETY: F_OFD_SETLK reads one flock, which outlives the call; the descriptor is open.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) };
+    checked(returned).map(|_| ())
+}
+
+/// Whether another open file has locked the byte, in whatever way.
+fn is_locked(file: &File, at: i64) -> io::Result<bool> {
+    let mut lock = byte_lock(at, libc::F_WRLCK);
+    // SAFETY: F_OFD_GETLK writes one flock, which outlives the call; the descriptor is open.
+    #[allow(unsafe_code)]
+    let returned = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    checked(returned).map(|_| lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
 fn seek_to(file: &File, from: u64, whence: libc::c_int) -> io::Result<u64> {
     let from = as_off(from)?;
     // SAFETY: lseek touches no memory of ours; the position it moves is used by nobody.
@@ -594,6 +650,30 @@ mod tests {
                 direct,
             },
         )
+    }
+
+    #[test]
+    fn an_image_is_held_unless_somebody_writes_to_it() {
+        let folder = Folder::new();
+        let path = folder.path().join("image");
+        fs::write(&path, [0; 512]).unwrap();
+        let open = || Device::open_source(&path, true).unwrap();
+        let reader = open();
+        assert!(reader.hold_image().unwrap());
+        assert!(open().hold_image().unwrap(), "two readers do not mind");
+
+        let writer = File::open(&path).unwrap();
+        for at in [101, 103, 200] {
+            lock_byte(&writer, at, libc::F_RDLCK).unwrap();
+            let late = open();
+            assert!(!late.hold_image().unwrap());
+            lock_byte(&writer, at, libc::F_UNLCK).unwrap();
+            drop(reader.hold_image());
+            assert!(late.hold_image().unwrap());
+        }
+        assert!(is_locked(&writer, 201).unwrap(), "a writer sees the reader");
+        drop(reader);
+        assert!(!is_locked(&writer, 201).unwrap());
     }
 
     #[test]

@@ -257,6 +257,20 @@ pub fn device_info(handle: u32) -> napi::Result<DeviceInfo> {
 }
 
 #[napi]
+pub fn read_piece(handle: u32, offset: f64, length: u32) -> Promised<Vec<u8>, Buffer> {
+    promise(Buffer::from, move || {
+        VOLUMES
+            .get(handle)?
+            .read_piece(whole(offset, "offset")?, length as usize)
+    })
+}
+
+#[napi]
+pub fn hold_image(handle: u32) -> napi::Result<bool> {
+    call(|| VOLUMES.get(handle)?.device()?.hold_image())
+}
+
+#[napi]
 pub fn sync_device(handle: u32) -> Promised<()> {
     promise(nothing, move || VOLUMES.get(handle)?.sync())
 }

@@ -2,10 +2,14 @@
 
 use std::io;
 
+use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
 use crate::device::Device;
 use crate::error::{NativeError, Result};
 use crate::nbd::volume::NbdVolume;
-use crate::transfer::{ReadAt, WriteAt};
+use crate::transfer::{ReadAt, WriteAt, read_source};
+
+/// As much as is read at a time into memory of the caller's: metadata, never a volume.
+pub const PIECE_BYTES_MAX: usize = 64 << 20;
 
 pub enum Volume {
     /// A file or a block device of this host.
@@ -29,6 +33,22 @@ impl Volume {
             Self::Nbd(volume) => Ok(volume),
             Self::Device(_) => Err(NativeError::argument("a device is no NBD volume")),
         }
+    }
+
+    /// Some bytes of what is on the volume, from any offset. ARGUMENT_INVALID for more than a piece.
+    pub fn read_piece(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        if length > PIECE_BYTES_MAX {
+            return Err(NativeError::argument(format!(
+                "{length} bytes are more than a piece"
+            )));
+        }
+        let before = (offset % ALIGNMENT as u64) as usize;
+        let wanted = before + length;
+        let rounded = wanted.next_multiple_of(ALIGNMENT);
+        let mut buffer = AlignedBuf::with_capacity(rounded);
+        buffer.resize_zeroed(rounded);
+        read_source(self, offset - before as u64, &mut buffer, wanted)?;
+        Ok(buffer[before..wanted].to_vec())
     }
 
     /// Makes what was written durable.

@@ -23,6 +23,13 @@ export interface DeviceCalls {
   openTarget(path: string, options: TargetOptions): DeviceInfo
   /** Asks the descriptor again: size, times and inode as they are now. */
   deviceInfo(handle: number): DeviceInfo
+  /** At most 64 MiB from any offset, for metadata: a volume's bytes are not read this way. */
+  readPiece(handle: number, offset: number, length: number): Promise<Buffer>
+  /**
+   * Says with QEMU's own locks that the image is being read and must not be written, until it is closed.
+   * False where a program that keeps to these locks has it open for writing.
+   */
+  holdImage(handle: number): boolean
   /** Makes everything written durable and drops what the page cache holds of it. */
   syncDevice(handle: number): Promise<void>
   /** At most `max` pairs of offset and length that hold data at or after `from`; empty: none. */
