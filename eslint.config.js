@@ -5,6 +5,7 @@ import tseslint from 'typescript-eslint'
 const BIT_LEVEL = [
   'scripts/demo-changes.mjs',
   'src/backend/open-flags.ts',
+  'src/cbt/big-endian.ts',
   'src/cbt/dirty-bitmap.ts',
   'src/cli/unpacked-program.ts',
   'src/core/digest-set.ts',

@@ -67,6 +67,12 @@ export const AUDIT_SLOTS_MAX = 16_384
 export const GRANULARITY_BYTES_MIN = 512
 /** A bitmap is held in memory: enough for 512 TiB in granules of 64 KiB. */
 export const BITMAP_BYTES_MAX = 1 * GiB
+/** As QEMU: no image has larger clusters, or more bitmaps. */
+export const QCOW2_CLUSTER_BYTES_MAX = 2 * MiB
+export const QCOW2_BITMAPS_MAX = 65_535
+export const QCOW2_DIRECTORY_BYTES_MAX = 64 * MiB
+/** Images under an image, one below the other. */
+export const QCOW2_LAYERS_MAX = 200
 /** An extents file is streamed, however long it is; one statement in it is held in memory. */
 export const EXTENT_TEXT_BYTES_MAX = 4 * KiB
 
