@@ -56,7 +56,7 @@ export async function planOnParent(
   context: BackupContext,
 ): Promise<PlannedBackup> {
   const { repository, signal, readHoles } = context
-  const { extents, ...chosen } = await chooseBackupParent(geometry, context)
+  const { extents, ...chosen } = await chooseBackupParent(source, geometry, context)
   // After the parent is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
   const planFor = async (choice: ParentChoice) => {
@@ -103,6 +103,7 @@ interface AnsweredChoice extends ParentChoice {
 }
 
 async function chooseBackupParent(
+  source: Source,
   geometry: Geometry,
   context: BackupContext,
 ): Promise<AnsweredChoice> {
@@ -121,7 +122,7 @@ async function chooseBackupParent(
     named: await namedParent(context),
     changes,
   })
-  const answer = context.full ? null : await askChanges(chosen, geometry, context)
+  const answer = context.full ? null : await askChanges(chosen, source, context)
   const choice = answer === null ? chosen : withHealth(chosen, answer.health)
   return { ...choice, extents: answer?.extents ?? null }
 }
@@ -139,12 +140,13 @@ async function namedParent({
 /** A map that is not believed is asked too, and read: nonsense is refused whether or not it is used. */
 async function askChanges(
   { parent, useChanges }: ParentChoice,
-  { volumeBytes }: Geometry,
+  { volumeBytes, identity }: Source,
   { changes, signal }: BackupContext,
 ): Promise<ChangeAnswer | null> {
   if (changes === null) return null
   const parentVolumeBytes = parent?.volumeBytes ?? volumeBytes
-  const answer = await changes.changed({ volumeBytes, parentVolumeBytes, signal })
+  const request = { volumeBytes, parentVolumeBytes, sourceIdentity: identity, signal }
+  const answer = await changes.changed(request)
   if (!useChanges) await drainExtents(answer.extents)
   return answer
 }

@@ -42,6 +42,7 @@ export {
 export { changesFromFile } from './source/changes-file.js'
 export { nbdChanges, type NbdChanges } from './source/nbd-changes.js'
 export { openChanges } from './source/open-changes.js'
+export { qcow2Changes, type Qcow2Changes } from './source/qcow2-changes.js'
 export { openSource } from './source/open-source.js'
 export type { Source } from './source/source.js'
 export type { ForceReason } from './target/target-guard.js'

@@ -21,8 +21,8 @@ export const backupCommand = defineCommand({
     'CHANGES says what was written since the parent: bitmap:FILE,granularity=64KiB is a raw bitmap, ' +
       'least significant bit first; extents:FILE is what mover diff --json, nbdinfo --map --json or ' +
       'rbd diff --format json print; an NBD URI with ,bitmap=NAME is a dirty bitmap of QEMU, whether ' +
-      'SOURCE is on the same server or is the device itself. Each may end in ,since=REF: the parent ' +
-      'is then the manifest that was made with --checkpoint REF. Without since, --parent must give ' +
+      'SOURCE is on the same server or is the device itself; qcow2:FILE,bitmap=NAME is one that is kept ' +
+      'in an image which no program has open. Each may end in ,since=REF: the parent is then the manifest that was made with --checkpoint REF. Without since, --parent must give ' +
       'the id of the manifest that the map counts from: latest or full will not do, because another ' +
       'backup may come between. A map that cannot be believed, such as after a resize, makes the ' +
       'backup a rescan, which says so. --parent full beside since=REF makes a differential backup, ' +

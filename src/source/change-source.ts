@@ -23,6 +23,8 @@ export interface ChangeSource {
 export interface ChangeRequest extends AbortOptions {
   readonly volumeBytes: number
   readonly parentVolumeBytes: number
+  /** As `Source.identity` says it; null or not given where it is not known. */
+  readonly sourceIdentity?: string | null
 }
 
 export interface ChangeAnswer {
@@ -120,10 +122,18 @@ export function statedChanges({
     }
     // Not believed, but still read: nonsense is refused whether or not it would have been used.
     await drainEither([volumeBytes, parentVolumeBytes], size => read({ volumeBytes: size, signal }))
-    const extents = unknownVolume(volumeBytes)
-    return { health: { kind: 'lost', reason: 'resized' }, granularityBytes, extents }
+    return lostAnswer({ volumeBytes }, 'resized')
   }
   return { name, since, changed }
+}
+
+/** The answer of a tracker that has to be given up: all of the volume may have changed. */
+export function lostAnswer(
+  { volumeBytes }: Pick<ChangeRequest, 'volumeBytes'>,
+  reason: string,
+): ChangeAnswer {
+  const extents = unknownVolume(volumeBytes)
+  return { health: { kind: 'lost', reason }, granularityBytes: 1, extents }
 }
 
 async function drainEither(

@@ -48,7 +48,7 @@ function parseSpec(spec: string): ChangesSpec {
   if (kind !== 'bitmap' && kind !== 'extents') {
     throw invalidSpec(
       spec,
-      'write bitmap:FILE,granularity=64KiB, extents:FILE or an NBD URI with ,bitmap=NAME',
+      'write bitmap:FILE,granularity=64KiB, extents:FILE, or qcow2:FILE or an NBD URI with ,bitmap=NAME',
     )
   }
   const { rest, options } = splitSpec(spec, ['granularity', 'since'])
