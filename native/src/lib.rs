@@ -374,6 +374,14 @@ pub fn open_nbd(options: NbdOpenOptions) -> Promised<NbdVolume, NbdInfo> {
 }
 
 #[napi]
+pub fn connect_nbd_fully(handle: u32) -> Promised<()> {
+    promise(nothing, move || {
+        VOLUMES.get(handle)?.nbd()?.connect_fully();
+        Ok(())
+    })
+}
+
+#[napi]
 pub fn interrupt_nbd(handle: u32) -> napi::Result<()> {
     call(|| {
         VOLUMES.get(handle)?.nbd()?.interrupt();

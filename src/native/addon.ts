@@ -67,6 +67,8 @@ export interface TargetOptions {
 export interface NbdCalls {
   /** Connects, agrees and opens an export. */
   openNbd(options: NbdOpenOptions): Promise<NbdInfo>
+  /** Opens as many connections as there may be: the way to the server may be gone afterwards. */
+  connectNbdFully(handle: number): Promise<void>
   /** Ends every call on the volume, now and later, with CANCELLED. */
   interruptNbd(handle: number): void
   /** Pairs of end and flags, without gaps from `from` on: as much as the server said at once. */
@@ -81,6 +83,7 @@ export interface NbdOpenOptions {
   readonly host?: string
   readonly port?: number
   readonly export: string
+  /** Names, and namespaces, which end in a colon and stand for all that the server lists of them. */
   readonly contexts: readonly string[]
 }
 

@@ -69,6 +69,9 @@ struct Talk<'a> {
     waiting: Duration,
 }
 
+/// More dirty bitmaps than anybody keeps of one disk.
+const CONTEXTS_LISTED_MAX: usize = 1000;
+
 impl Talk<'_> {
     fn greet(&mut self) -> Result<(), NbdFailure> {
         let waiting = self.waiting;
@@ -113,12 +116,8 @@ impl Talk<'_> {
     /// "NBD_OPT_SET_META_CONTEXT": the server agrees even where it lacks what was asked for, and only leaves
     /// that out of its list.
     fn agree_on_contexts(&mut self, wanted: &Wanted) -> Result<Vec<(u32, String)>, NbdFailure> {
-        let mut data = Vec::new();
-        push_string(&mut data, &wanted.export);
-        data.extend((wanted.contexts.len() as u32).to_be_bytes());
-        for context in &wanted.contexts {
-            push_string(&mut data, context);
-        }
+        let asked_for = self.contexts_to_ask_for(wanted)?;
+        let data = context_queries(&wanted.export, &asked_for);
         let said = match self.ask(OPT_SET_META_CONTEXT, &data)? {
             Outcome::Agreed(said) => said,
             Outcome::Refused {
@@ -137,7 +136,7 @@ impl Talk<'_> {
             let is_new = contexts
                 .iter()
                 .all(|(known, text)| *known != id && text != name);
-            if !is_new || !wanted.contexts.iter().any(|text| text == name) {
+            if !is_new || !asked_for.iter().any(|text| text == name) {
                 let name = printable(name.as_bytes());
                 let message = format!("context {name} was not asked for, or is listed twice");
                 return Err(NbdFailure::protocol(message));
@@ -145,6 +144,35 @@ impl Talk<'_> {
             contexts.push((id, name.to_owned()));
         }
         Ok(contexts)
+    }
+
+    /// Those that are named, and of what ends in a colon, a namespace, all that the server lists.
+    fn contexts_to_ask_for(&mut self, wanted: &Wanted) -> Result<Vec<String>, NbdFailure> {
+        let mut names = Vec::new();
+        for context in &wanted.contexts {
+            if !context.ends_with(':') {
+                names.push(context.clone());
+                continue;
+            }
+            let query = context_queries(&wanted.export, std::slice::from_ref(context));
+            // Who cannot list has none: it is asked for more than is needed to read.
+            let Outcome::Agreed(said) = self.ask(OPT_LIST_META_CONTEXT, &query)? else {
+                continue;
+            };
+            if said.len() > CONTEXTS_LISTED_MAX {
+                let message = format!("{} contexts in one namespace", said.len());
+                return Err(NbdFailure::protocol(message));
+            }
+            let listed = said
+                .iter()
+                .filter_map(|(kind, said)| context_of(*kind, said));
+            names.extend(
+                listed
+                    .filter(|(_, name)| name.starts_with(context.as_str()) && *name != context)
+                    .map(|(_, name)| name.to_owned()),
+            );
+        }
+        Ok(names)
     }
 
     /// "NBD_OPT_GO", which ends the handshake.
@@ -182,6 +210,16 @@ impl Talk<'_> {
         }
         Ok(agreed)
     }
+}
+
+fn context_queries(export: &str, contexts: &[String]) -> Vec<u8> {
+    let mut data = Vec::new();
+    push_string(&mut data, export);
+    data.extend((contexts.len() as u32).to_be_bytes());
+    for context in contexts {
+        push_string(&mut data, context);
+    }
+    data
 }
 
 fn context_of(kind: u32, payload: &[u8]) -> Option<(u32, &str)> {

@@ -105,6 +105,11 @@ impl NbdVolume {
         self.agreed.contexts.iter().map(|(_, name)| name.as_str())
     }
 
+    /// Opens as many connections as there may be: the way to the server may be gone afterwards.
+    pub fn connect_fully(&self) {
+        while self.grow().is_some() {}
+    }
+
     /// Ends every call under way with CANCELLED, and all later ones: the volume has to be opened anew.
     pub fn interrupt(&self) {
         let open = self
