@@ -22,13 +22,14 @@ import type { BackupPlan } from './plan/backup-plan.js'
 import type { ParentChoice } from './plan/parent-choice.js'
 import type { Repository } from './repository.js'
 import type { ChangeSource } from './source/change-source.js'
+import { looksLikeQcow2 } from './source/looks-like-qcow2.js'
 import { openSource } from './source/open-source.js'
 import type { Source } from './source/source.js'
 import { attachmentsProblem, putAttachments, type AttachedBytes } from './store/attachments.js'
 import { ChunkWriter } from './store/chunk-writer.js'
 
 export interface BackupOptions extends AbortOptions, BudgetOptions {
-  /** A path, the URI of an NBD volume, or a source that the caller opened and keeps. */
+  /** A path, `qcow2:FILE`, the URI of an NBD volume, or a source that the caller opened and keeps. */
   readonly source: string | Source
   readonly repository: Repository
   /** Name of the volume: 1 to 1,024 bytes of UTF-8. */
@@ -92,10 +93,19 @@ export function backup({ signal, source, ...options }: BackupOptions): Job<Backu
       const request = { ...context, ...withDefaults(options) }
       if (typeof source !== 'string') return run(source, request)
       await using opened = await openSource(source, { signal: context.signal })
+      await warnOfImage(opened, context.emit)
       return await run(opened, request)
     },
     { signal },
   )
+}
+
+/** What is named by its path alone is a raw volume, whatever a guest wrote to it. */
+async function warnOfImage(source: Source, emit: BackupContext['emit']): Promise<void> {
+  if (!(await looksLikeQcow2(source))) return
+  const { name } = source
+  const message = `${name} begins as a qcow2 image and is backed up as it is; its disk is qcow2:${name}`
+  emit({ type: 'warning', code: 'QCOW2_AS_RAW', message })
 }
 
 async function run(source: Source, context: BackupContext): Promise<BackupResult> {

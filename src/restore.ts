@@ -28,7 +28,10 @@ export interface RestoreOptions extends AbortOptions, BudgetOptions {
   readonly repository: Repository
   /** A manifest reference. */
   readonly manifest: string
-  /** A file that is made, one that is written over with `exists`, a block device, or the URI of an NBD volume. */
+  /**
+   * A file that is made, one that is written over with `exists`, a block device, the URI of an NBD volume,
+   * or `qcow2:FILE`, which is made or written into as a file is.
+   */
   readonly target: string
   /** The state that the target is in, as a manifest reference; `auto` reads the target to find out. */
   readonly onto?: string | null
@@ -50,7 +53,7 @@ export interface RestoreResult {
   /** The reference as it was given. */
   readonly onto: string | null
   readonly bytes: RestoredBytes
-  /** Bytes of a larger device beyond the volume, which stay as they were. */
+  /** Bytes of a larger device or disk beyond the volume, which stay as they were. */
   readonly untouchedTailBytes: number
   readonly readBack: boolean
   readonly dryRun: boolean
@@ -120,7 +123,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
       unchanged: volumeBytes - bytes.written - bytes.zero,
       compared: plan.comparedBytes,
     },
-    untouchedTailBytes: target.kind === 'file' ? 0 : target.bytes - volumeBytes,
+    untouchedTailBytes: target.kind === 'file' || target.isNew ? 0 : target.bytes - volumeBytes,
     readBack: context.readBack && !context.dryRun,
     dryRun: context.dryRun,
     seconds: (performance.now() - startedMs) / 1000,

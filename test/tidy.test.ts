@@ -14,6 +14,7 @@ const FLOORS: Readonly<Record<string, number>> = {
   core: 0,
   native: 1,
   cbt: 1,
+  qemu: 1,
   source: 2,
   target: 2,
   backend: 2,

@@ -315,3 +315,8 @@ function bitmapsExtension(
   }
   return { count, directoryOffset, directoryBytes }
 }
+
+/** Whether QEMU takes the name for a path: what has a colon before any slash is json:… or a protocol. */
+export function isLocalPath(file: string): boolean {
+  return !/^[^/]*:/.test(file)
+}

@@ -18,15 +18,19 @@ export const backupCommand = defineCommand({
       'hold yet is stored, whatever the mode. Without --changes the whole volume is read and ' +
       'compared with the newest manifest of the volume (a rescan), or backed up in full when there ' +
       'is none.',
+    'SOURCE qcow2:FILE is the disk in a qcow2 image that no program has open for writing; qemu-nbd ' +
+      'reads it, and is started and ended with the backup. A path alone is read as it is, whatever it ' +
+      'begins with: a guest may write the header of an image to a raw disk.',
     'CHANGES says what was written since the parent: bitmap:FILE,granularity=64KiB is a raw bitmap, ' +
       'least significant bit first; extents:FILE is what mover diff --json, nbdinfo --map --json or ' +
       'rbd diff --format json print; an NBD URI with ,bitmap=NAME is a dirty bitmap of QEMU, whether ' +
-      'SOURCE is on the same server or is the device itself; qcow2:FILE,bitmap=NAME is one that is kept ' +
-      'in an image which no program has open. Each may end in ,since=REF: the parent is then the manifest that was made with --checkpoint REF. Without since, --parent must give ' +
-      'the id of the manifest that the map counts from: latest or full will not do, because another ' +
-      'backup may come between. A map that cannot be believed, such as after a resize, makes the ' +
-      'backup a rescan, which says so. --parent full beside since=REF makes a differential backup, ' +
-      'where REF is the checkpoint of the newest full one.',
+      'SOURCE is on the same server or is the device itself; qcow2:FILE,bitmap=NAME is one that is ' +
+      'kept in an image, of SOURCE or of the device whose bitmaps it keeps. Each may end in ' +
+      ',since=REF: the parent is then the manifest that was made with --checkpoint REF. Without ' +
+      'since, --parent must give the id of the manifest that the map counts from: latest or full ' +
+      'will not do, because another backup may come between. A map that cannot be believed, such as ' +
+      'after a resize, makes the backup a rescan, which says so. --parent full beside since=REF makes ' +
+      'a differential backup, where REF is the checkpoint of the newest full one.',
     'Where SOURCE is qmp:PATH/NODE, a disk of a running QEMU, mover freezes it, reads what was written ' +
       'since its last backup, and keeps track from there on by itself, while the guest goes on. ' +
       'qmp:PATH/NODE,NODE freezes several disks at one moment; each is kept as NAME/NODE. When ' +
@@ -36,7 +40,7 @@ export const backupCommand = defineCommand({
     source: {
       label: 'SOURCE',
       completes: 'file',
-      help: 'a regular file, a block device, the URI of an NBD volume, or qmp:PATH/NODE',
+      help: 'a regular file, a block device, the URI of an NBD volume, qcow2:FILE, or qmp:PATH/NODE',
     },
   },
   options: {
@@ -121,6 +125,12 @@ export const backupCommand = defineCommand({
         'mover backup qmp:/run/vm-42.qmp/disk0,disk1 --volume vm-42 \\\n' +
         '      --scratch /srv/scratch',
       says: 'two disks of a running QEMU at one moment, in full, then always what changed',
+    },
+    {
+      line:
+        'mover backup qcow2:vm42.qcow2 --volume vm-42/sda \\\n' +
+        '      --changes qcow2:vm42.qcow2,bitmap=monday,since=monday --checkpoint tuesday',
+      says: 'an image, by the bitmap that QEMU left in it',
     },
   ],
   whenCancelled:

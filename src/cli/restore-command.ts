@@ -14,7 +14,7 @@ import { restoreSummary } from './restore-summary.js'
 
 /** Every refusal that may be lifted; the type makes the list complete. */
 const FORCE_HELP: Readonly<Record<ForceReason, string>> = {
-  exists: 'write over a file that is there',
+  exists: 'write over a file or into an image that is there',
   'in-use': 'write to a file that backs a loop device',
   identity: 'write to a device that --identity does not name',
 }
@@ -55,14 +55,17 @@ export const restoreCommand = defineCommand({
       'mounted, held, used as swap, too small, read-only or the one the repository is on; no --force ' +
       'lifts these. Of a larger device the rest is left as it is. After a failure the same command ' +
       'may be given again. A volume on an NBD server is treated as a device is, but who else uses it ' +
-      'only the server knows.',
+      'only the server knows. qcow2:FILE is the disk in an image: one that is not there is made as a ' +
+      'file is, and one that is there, and no program has open, is written into with --force=exists.',
   ],
   operands: {
     manifest: MANIFEST_OPERAND,
     target: {
       label: 'TARGET',
       completes: 'file',
-      help: 'a file that is made, a block device, the URI of an NBD volume, or - for stdout, as cat does',
+      help:
+        'a file that is made, a block device, the URI of an NBD volume, qcow2:FILE, or - for stdout, as ' +
+        'cat does',
     },
   },
   options: OPTIONS,

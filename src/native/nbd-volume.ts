@@ -4,6 +4,8 @@ import { parseNbdUri } from '../core/nbd-uri.js'
 import { loadAddon, native, type NbdInfo } from './addon.js'
 
 export interface OpenNbdOptions extends AbortOptions {
+  /** What messages call it; by default the URI. */
+  readonly name?: string
   readonly role: 'source' | 'target'
   /** Metadata contexts that are wanted; the answer says which of them the server has. */
   readonly contexts: readonly string[]
@@ -21,10 +23,10 @@ export interface NbdVolume extends NbdInfo {
  */
 export async function openNbdVolume(
   uri: string,
-  { role, contexts, signal }: OpenNbdOptions,
+  { name = uri, role, contexts, signal }: OpenNbdOptions,
 ): Promise<NbdVolume> {
   const { server, export: exportName } = parseNbdUri(uri)
-  const options = { name: uri, role, ...server, export: exportName, contexts }
+  const options = { name, role, ...server, export: exportName, contexts }
   try {
     const info = await native(addon => addon.openNbd(options), 'open')
     return interruptible(info, { signal })

@@ -1,7 +1,7 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
-import { MoverError } from '../core/errors.js'
 import type { StatedExtent } from '../core/extent.js'
 import { loadAddon, native, type DeviceInfo } from '../native/addon.js'
+import { checkSameFile } from './same-file.js'
 import type { Source } from './source.js'
 
 /** Extents asked for in one native call: a call costs about as much as a few hundred of them. */
@@ -22,29 +22,12 @@ export async function openFileSource(name: string, opened: DeviceInfo): Promise<
     identity: `file ${before.device} ${before.inode}`,
     allocated: options => fileExtents(handle, before.bytes, options),
     checkUnchanged: () => {
-      checkUnchanged(name, before)
+      checkSameFile(name, before)
     },
     async [Symbol.asyncDispose]() {
       loadAddon().closeDevice(handle)
     },
   }
-}
-
-function checkUnchanged(name: string, before: DeviceInfo): void {
-  const now = native(addon => addon.deviceInfo(before.handle), 'read')
-  const moved = (['bytes', 'mtimeNs', 'ctimeNs', 'inode', 'device'] as const).filter(
-    field => now[field] !== before[field],
-  )
-  if (moved.length === 0) return
-  throw new MoverError(
-    'SOURCE_CHANGED',
-    `${name} was written to while it was read (${moved.join(', ')})`,
-    {
-      stage: 'read',
-      remedy: 'back up a snapshot of the volume, or stop its writer first',
-      details: { changed: moved },
-    },
-  )
 }
 
 async function* fileExtents(

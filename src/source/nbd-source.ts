@@ -12,13 +12,16 @@ const stateOfAllocation: StateOfFlags = flags => (bitsOf(flags).bit1 ? 'zero' : 
  * A volume on an NBD server. Its size is fixed for the time of a connection; that it is frozen is the
  * server's part, as a snapshot's is.
  */
-export async function openNbdSource(uri: string, { signal }: AbortOptions = {}): Promise<Source> {
-  const opened = await openNbdVolume(uri, { role: 'source', contexts: [ALLOCATION], signal })
+export async function openNbdSource(
+  uri: string,
+  { signal, name = uri }: AbortOptions & { readonly name?: string } = {},
+): Promise<Source> {
+  const opened = await openNbdVolume(uri, { name, role: 'source', contexts: [ALLOCATION], signal })
   const { handle, bytes, contexts } = opened
   const tellsHoles = contexts.includes(ALLOCATION)
   return {
     kind: 'nbd',
-    name: uri,
+    name,
     volumeBytes: bytes,
     handle,
     identity: `nbd ${uri}`,

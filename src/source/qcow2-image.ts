@@ -17,11 +17,13 @@ import {
   type BitmapTable,
   type ClusterBits,
 } from '../cbt/qcow2-table.js'
-import { loadAddon, native } from '../native/addon.js'
+import { loadAddon, native, type DeviceInfo } from '../native/addon.js'
 
 /** A qcow2 image that is open for reading; nothing of its disk is read through it. */
 export interface Qcow2Image extends AsyncDisposable {
   readonly path: string
+  /** The open file, as it was when it was opened. */
+  readonly file: DeviceInfo
   readonly header: Qcow2Header
   /** Says which file it is, as the identity of a source does. */
   readonly identity: string
@@ -69,6 +71,7 @@ export async function openQcow2Image(path: string, rules: ImageRules): Promise<Q
     const header = parseQcow2Header(whole > head.length ? await read(0, whole) : head, rules)
     return {
       path,
+      file: opened,
       header,
       identity: qcow2Identity(opened),
       isHeld,

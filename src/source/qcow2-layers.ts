@@ -3,7 +3,7 @@ import { MoverError } from '../core/errors.js'
 import { QCOW2_LAYERS_MAX } from '../core/limits.js'
 import type { Health } from '../cbt/health.js'
 import type { Qcow2Bitmap } from '../cbt/qcow2-directory.js'
-import type { ImageRules, Qcow2Header } from '../cbt/qcow2-header.js'
+import { isLocalPath, type ImageRules, type Qcow2Header } from '../cbt/qcow2-header.js'
 import { bitmapHealth, type BitmapDoubt } from '../cbt/qcow2-health.js'
 import { openQcow2Image, type Qcow2Image } from './qcow2-image.js'
 
@@ -106,13 +106,12 @@ async function openBelow(
   }
 }
 
-function belowOf(path: string, { backing }: Qcow2Header): string | null {
+/** The path of the image below that may have bitmaps; null where there is none. */
+export function belowOf(path: string, { backing }: Qcow2Header): string | null {
   if (backing === null) return null
   // A raw image has no bitmaps; of which format one is that does not say so, nobody should guess.
   if (backing.format === 'raw') return null
   if (backing.format !== 'qcow2') return 'unknown'
   const file = backing.file.replace(/^file:/, '')
-  // json:… and other protocols of QEMU's, as it tells them from paths.
-  if (/^[^/]*:/.test(file)) return 'unknown'
-  return resolve(dirname(path), file)
+  return isLocalPath(file) ? resolve(dirname(path), file) : 'unknown'
 }

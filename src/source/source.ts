@@ -7,13 +7,13 @@ import type { StatedExtent } from '../core/extent.js'
  * the path meanwhile.
  */
 export interface Source extends AsyncDisposable {
-  readonly kind: 'file' | 'block' | 'nbd'
+  readonly kind: 'file' | 'block' | 'nbd' | 'qcow2'
   /** As the caller named it: data for messages and for the manifest, never opened again. */
   readonly name: string
   readonly volumeBytes: number
   /** The native descriptor. It is closed with the source. */
   readonly handle: number
-  /** Says which object was read: device and inode, the device number, or the URI. */
+  /** Says which object was read: device and inode, the device number, the URI, or the image. */
   readonly identity: string
 
   /**

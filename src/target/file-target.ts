@@ -81,8 +81,8 @@ export function openFileTarget(path: string, { keeps }: { readonly keeps: boolea
   }
 }
 
-/** Beside the target and hidden; no longer than a name may be, whatever the target's own length. */
-function partialName(path: string): string {
+/** A name beside the target's, and hidden; no longer than a name may be, whatever the target's own length. */
+export function partialName(path: string): string {
   const start = Buffer.from(basename(path)).subarray(0, NAME_BYTES_MAX).toString('latin1')
   const name = start.replace(/[^\w.-]/g, '_')
   return join(dirname(path), `.${name}.${randomBytes(4).toString('hex')}.mover`)
@@ -91,7 +91,8 @@ function partialName(path: string): string {
 /** Of 255 that a name may have, so that the rest of the hidden one fits. */
 const NAME_BYTES_MAX = 200
 
-async function linkTarget(partial: string, path: string): Promise<void> {
+/** Gives a file that is whole and durable its name, never over something. */
+export async function linkTarget(partial: string, path: string): Promise<void> {
   try {
     await giveName(partial, path)
     await syncDirectory(dirname(path))
@@ -127,7 +128,8 @@ async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-function ignoreMissing(error: unknown): void {
+/** Only a clear "it is not there" is no failure to remove it. */
+export function ignoreMissing(error: unknown): void {
   if (!isCode(error, 'ENOENT')) throw error
 }
 

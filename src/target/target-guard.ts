@@ -203,6 +203,14 @@ function refused(path: string, reason: string, message: string): MoverError {
   })
 }
 
+/** The error of a target that is to be built on, and is not there. */
+export function nothingToKeep(path: string): MoverError {
+  return new MoverError('TARGET_STATE', `${path} is not there, so it holds no state to build on`, {
+    stage: 'open',
+    remedy: 'restore in full, without --onto',
+  })
+}
+
 /** The refusal to write over a file that is there. */
 export function targetExists(path: string): MoverError {
   return new MoverError('TARGET_EXISTS', `${path} exists`, {

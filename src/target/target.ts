@@ -3,7 +3,7 @@
  * target until `finish` has returned.
  */
 export interface Target extends AsyncDisposable {
-  readonly kind: 'file' | 'block' | 'nbd'
+  readonly kind: 'file' | 'block' | 'nbd' | 'qcow2'
   readonly name: string
   /** To be asked for after `prepare` only. */
   readonly handle: number
