@@ -40,6 +40,11 @@ const BUILD_TOOLS = [
     },
   },
   {
+    name: 'Perl (for OpenSSL)',
+    programs: ['perl'],
+    packages: { 'apt-get': ['perl'], dnf: ['perl'], zypper: ['perl'], pacman: ['perl'] },
+  },
+  {
     name: 'e2fsprogs (mke2fs, debugfs, e2fsck)',
     programs: ['mke2fs', 'debugfs', 'e2fsck'],
     packages: {

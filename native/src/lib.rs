@@ -65,6 +65,7 @@ use crate::geometry::{Geometry, VOLUME_BYTES_MAX};
 use crate::index::{ChunkIndex, SEGMENT_BYTES_MAX};
 use crate::ingest::{Purpose, Run};
 use crate::nbd::handshake::Wanted;
+use crate::nbd::tls::TlsOptions;
 use crate::nbd::volume::{NbdOptions, NbdVolume};
 use crate::nbd::wire::Endpoint;
 use crate::outlet::Outlet;
@@ -325,6 +326,16 @@ pub struct NbdOpenOptions {
     pub port: Option<u16>,
     pub export: String,
     pub contexts: Vec<String>,
+    pub tls: Option<NbdTlsOptions>,
+}
+
+/// A file of keys, or else certificates.
+#[napi(object)]
+pub struct NbdTlsOptions {
+    pub psk_file: Option<String>,
+    pub user: Option<String>,
+    pub certificates: Option<String>,
+    pub server: Option<String>,
 }
 
 #[napi(object, object_from_js = false)]
@@ -351,11 +362,25 @@ fn nbd_options(options: NbdOpenOptions) -> Result<NbdOptions> {
         name: PathBuf::from(options.name),
         role,
         endpoint,
+        tls: options.tls.map(tls_options),
         wanted: Wanted {
             export: options.export,
             contexts: options.contexts,
         },
     })
+}
+
+fn tls_options(options: NbdTlsOptions) -> TlsOptions {
+    match options.psk_file {
+        Some(file) => TlsOptions::Psk {
+            file: PathBuf::from(file),
+            user: options.user,
+        },
+        None => TlsOptions::Certificates {
+            folder: options.certificates.map(PathBuf::from),
+            server: options.server,
+        },
+    }
 }
 
 fn add_nbd(volume: NbdVolume) -> NbdInfo {

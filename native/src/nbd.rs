@@ -3,7 +3,7 @@
 //!
 //! The protocol is that of doc/proto.md of the NetworkBlockDevice project, named "the spec" here, with its
 //! structured replies and its extension of 64-bit headers. From the wire upwards: `wire` and `receiver` move
-//! bytes, `handshake` agrees on what is spoken, `frames` are the headers of requests and replies,
+//! bytes, `handshake` agrees on what is spoken, `tls` and `tls_wire` hide it, `frames` are the headers of requests and replies,
 //! `connection` lets many threads share one connection, `reply` and the answers put replies together, and
 //! `volume` is what the loops see.
 //!
@@ -19,11 +19,14 @@ pub mod handshake;
 mod hostile_server;
 pub mod option_reply;
 pub mod protocol;
+pub mod psk_file;
 pub mod read_answer;
 pub mod receiver;
 pub mod reply;
 #[cfg(test)]
 mod shuffling_server;
 pub mod status_answer;
+pub mod tls;
+pub mod tls_wire;
 pub mod volume;
 pub mod wire;

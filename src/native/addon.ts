@@ -85,6 +85,17 @@ export interface NbdOpenOptions {
   readonly export: string
   /** Names, and namespaces, which end in a colon and stand for all that the server lists of them. */
   readonly contexts: readonly string[]
+  /** Without it, all goes in plain. */
+  readonly tls?: NbdTlsOptions
+}
+
+/** A file of keys, or else certificates. */
+export interface NbdTlsOptions {
+  readonly pskFile?: string
+  readonly user?: string
+  readonly certificates?: string
+  /** Without it, the server need not prove who it is. */
+  readonly server?: string
 }
 
 /** What a server says of an export. */

@@ -1,7 +1,7 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
-import { parseNbdUri } from '../core/nbd-uri.js'
-import { loadAddon, native, type NbdInfo } from './addon.js'
+import { parseNbdUri, type NbdTls } from '../core/nbd-uri.js'
+import { loadAddon, native, type NbdInfo, type NbdTlsOptions } from './addon.js'
 
 export interface OpenNbdOptions extends AbortOptions {
   /** What messages call it; by default the URI. */
@@ -25,8 +25,11 @@ export async function openNbdVolume(
   uri: string,
   { name = uri, role, contexts, signal }: OpenNbdOptions,
 ): Promise<NbdVolume> {
-  const { server, export: exportName } = parseNbdUri(uri)
-  const options = { name, role, ...server, export: exportName, contexts }
+  const { server, export: exportName, tls } = parseNbdUri(uri)
+  const options = {
+    ...{ name, role, ...server, export: exportName, contexts },
+    ...(tls === null ? {} : { tls: withoutNulls(tls) }),
+  }
   try {
     const info = await native(addon => addon.openNbd(options), 'open')
     return interruptible(info, { signal })
@@ -58,11 +61,29 @@ function interruptible(info: NbdInfo, { signal }: AbortOptions): NbdVolume {
   return { ...info, close }
 }
 
+/** What is left out is not there across the seam. */
+function withoutNulls(tls: NbdTls): NbdTlsOptions {
+  return Object.fromEntries(Object.entries(tls).filter(([, value]) => value !== null))
+}
+
 /** What is to be done is not what a file or a device would need. */
 function withRemedy(error: MoverError): MoverError {
   const { code, message, stage, offset, details, retryable } = error
   if (code === 'ARGUMENT_INVALID' || code === 'CANCELLED') return error
-  const remedy =
-    'check that the server runs, has this export and serves one client more (qemu-nbd: -e NUMBER)'
+  const remedy = REMEDIES[String(details?.['os'])] ?? REMEDY
   return new MoverError(code, message, { stage, offset, details, retryable, remedy, cause: error })
+}
+
+const REMEDY =
+  'check that the server runs, has this export and serves one client more (qemu-nbd: -e NUMBER)'
+
+/** By the error that the native core gives to what goes wrong with TLS. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOTCONN: 'write nbds: or nbds+unix: instead of nbd: or nbd+unix:',
+  EPROTONOSUPPORT:
+    'let the server offer TLS (qemu-nbd: --tls-creds, nbdkit: --tls=require); nothing is ever sent in plain instead',
+  EKEYREJECTED:
+    "check on both sides: ca-cert.pem of tls-certificates, the certificates' dates, tls-hostname; or the user and the key of tls-psk-file",
+  ENOKEY:
+    'tls-certificates names a folder with ca-cert.pem and perhaps client-cert.pem and client-key.pem, tls-psk-file a file of USER:HEXKEY',
 }

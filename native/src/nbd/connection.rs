@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use crate::nbd::failure::NbdFailure;
 use crate::nbd::frames::{ReplyHeader, Request};
-use crate::nbd::handshake::{Agreed, Wanted, negotiate};
+use crate::nbd::handshake::{Agreed, Negotiated, Wanted, negotiate};
 use crate::nbd::protocol::CMD_DISC;
 use crate::nbd::receiver::Receiver;
 use crate::nbd::reply::{Answer, Reply};
+use crate::nbd::tls::Tls;
 use crate::nbd::wire::{Wire, send_all};
 use crate::waiting::lock;
 
@@ -54,14 +55,18 @@ struct Line {
 }
 
 impl Connection {
-    /// Agrees with a server on the other end of `wire`.
+    /// Agrees with a server on the other end of `wire`, inside of TLS where that is given.
     pub fn open(
         wire: Arc<dyn Wire>,
+        tls: Option<&Tls>,
         wanted: &Wanted,
-        waiting: Duration,
+        limit: Duration,
     ) -> Result<Self, NbdFailure> {
-        let mut receiver = Box::new(Receiver::new(wire.clone()));
-        let agreed = negotiate(&*wire, &mut receiver, wanted, waiting)?;
+        let Negotiated {
+            wire,
+            receiver,
+            agreed,
+        } = negotiate(wire, tls, wanted, limit)?;
         let line = Line {
             receiver: Some(receiver),
             offered: None,
@@ -159,6 +164,7 @@ impl Drop for Connection {
             if let Ok(header) = goodbye.encode(0, self.agreed.style) {
                 // Whether it hears that or not, it sees the end.
                 let _ = send_all(&*self.wire, header.as_slice(), &[], Duration::ZERO);
+                self.wire.farewell();
             }
         }
         self.wire.close();

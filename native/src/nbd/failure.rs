@@ -43,6 +43,9 @@ impl NbdFailure {
 
     /// The connection broke.
     pub fn lost(error: &io::Error) -> Self {
+        if let Some(failure) = of_io(error) {
+            return failure.clone();
+        }
         let errno = error.raw_os_error().unwrap_or(libc::ECONNRESET);
         Self::new(
             errno,
@@ -87,8 +90,11 @@ impl Error for NbdFailure {}
 
 /// The errno of an error that came from a server; none of any other.
 pub fn errno_of(error: &io::Error) -> Option<i32> {
-    let failure = error.get_ref()?.downcast_ref::<NbdFailure>()?;
-    Some(failure.errno)
+    of_io(error).map(|failure| failure.errno)
+}
+
+fn of_io(error: &io::Error) -> Option<&NbdFailure> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// What the server said, without what could confuse a terminal.

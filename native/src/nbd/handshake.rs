@@ -1,5 +1,6 @@
 //! What client and server agree on before the first request: "Fixed newstyle negotiation" of the spec.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::geometry::VOLUME_BYTES_MAX;
@@ -8,7 +9,8 @@ use crate::nbd::frames::HeaderStyle;
 use crate::nbd::option_reply::{Outcome, ask, push_string};
 use crate::nbd::protocol::*;
 use crate::nbd::receiver::Receiver;
-use crate::nbd::wire::{Wire, send_all};
+use crate::nbd::tls::Tls;
+use crate::nbd::wire::{Deadline, Wire, send_all};
 
 /// What a client wants of a server.
 #[derive(Debug, Clone, Default)]
@@ -37,62 +39,119 @@ impl Agreed {
     }
 }
 
-/// Agrees with a server that has just been connected to.
+/// What an agreement leaves: the wire and its receiving end, which are those inside of TLS where that was
+/// wanted.
+pub struct Negotiated {
+    pub wire: Arc<dyn Wire>,
+    pub receiver: Box<Receiver>,
+    pub agreed: Agreed,
+}
+
+/// Agrees with a server that has just been connected to, in no more time than `limit`.
 pub fn negotiate(
-    wire: &dyn Wire,
-    receiver: &mut Receiver,
+    wire: Arc<dyn Wire>,
+    tls: Option<&Tls>,
     wanted: &Wanted,
-    waiting: Duration,
-) -> Result<Agreed, NbdFailure> {
+    limit: Duration,
+) -> Result<Negotiated, NbdFailure> {
     if wanted.export.len() > STRING_BYTES_MAX {
         let message = format!("an export's name has at most {STRING_BYTES_MAX} bytes");
         return Err(NbdFailure::new(libc::EINVAL, message));
     }
+    let deadline = Deadline::after(limit);
     let mut talk = Talk {
+        receiver: Box::new(Receiver::new(wire.clone())),
+        wire,
+        deadline,
+    };
+    let agreed = match tls {
+        None => talk.greet().and_then(|()| talk.agree(wanted)),
+        Some(tls) => talk
+            .greet()
+            .and_then(|()| talk.start_tls(tls))
+            .and_then(|()| {
+                talk.agree(wanted)
+                    .map_err(|failure| tls.explain_end(failure))
+            }),
+    };
+    // However it ran out of time, the whole of it is what took too long.
+    let agreed = agreed.map_err(|failure| match failure.errno {
+        libc::ETIMEDOUT => deadline.passed(),
+        _ => failure,
+    })?;
+    let Talk { wire, receiver, .. } = talk;
+    Ok(Negotiated {
         wire,
         receiver,
-        waiting,
-    };
-    talk.greet()?;
-    let style = talk.agree_on_headers()?;
-    let contexts = match style {
-        HeaderStyle::Simple => Vec::new(),
-        _ if wanted.contexts.is_empty() => Vec::new(),
-        _ => talk.agree_on_contexts(wanted)?,
-    };
-    talk.go(wanted, style, contexts)
+        agreed,
+    })
 }
 
-struct Talk<'a> {
-    wire: &'a dyn Wire,
-    receiver: &'a mut Receiver,
-    waiting: Duration,
+struct Talk {
+    wire: Arc<dyn Wire>,
+    receiver: Box<Receiver>,
+    deadline: Deadline,
 }
 
 /// More dirty bitmaps than anybody keeps of one disk.
 const CONTEXTS_LISTED_MAX: usize = 1000;
 
-impl Talk<'_> {
+impl Talk {
     fn greet(&mut self) -> Result<(), NbdFailure> {
-        let waiting = self.waiting;
-        if self.receiver.u64(waiting)? != NBD_MAGIC {
+        let deadline = self.deadline;
+        if self.receiver.u64(deadline.left()?)? != NBD_MAGIC {
             return Err(NbdFailure::protocol("it does not greet as NBD"));
         }
-        if self.receiver.u64(waiting)? != OPTION_MAGIC {
+        if self.receiver.u64(deadline.left()?)? != OPTION_MAGIC {
             let message = "the server speaks the oldstyle handshake, which negotiates nothing";
             return Err(NbdFailure::new(libc::EPROTO, message));
         }
-        let flags = self.receiver.u16(waiting)?;
+        let flags = self.receiver.u16(deadline.left()?)?;
         if flags & FIXED_NEWSTYLE == 0 {
             let message = "the server does not speak the fixed newstyle handshake";
             return Err(NbdFailure::new(libc::EPROTO, message));
         }
         let ours = u32::from(flags & (FIXED_NEWSTYLE | NO_ZEROES));
-        send_all(self.wire, &ours.to_be_bytes(), &[], waiting)
+        send_all(&*self.wire, &ours.to_be_bytes(), &[], deadline.left()?)
     }
 
     fn ask(&mut self, option: u32, data: &[u8]) -> Result<Outcome, NbdFailure> {
-        ask(self.wire, self.receiver, option, data, self.waiting)
+        ask(&*self.wire, &mut self.receiver, option, data, self.deadline)
+    }
+
+    /// "NBD_OPT_STARTTLS", before anything else is asked, so that nothing said in plain can hold later. From
+    /// here on there is no way back: what does not speak TLS is not spoken to.
+    fn start_tls(&mut self, tls: &Tls) -> Result<(), NbdFailure> {
+        match self.ask(OPT_STARTTLS, &[])? {
+            Outcome::Agreed(said) if said.is_empty() => {}
+            Outcome::Agreed(_) => {
+                return Err(NbdFailure::protocol("more than a yes to TLS"));
+            }
+            Outcome::Refused { words, .. } => {
+                let separator = if words.is_empty() { "" } else { ": " };
+                let message = format!("the NBD server offers no TLS{separator}{words}");
+                return Err(NbdFailure::new(libc::EPROTONOSUPPORT, message));
+            }
+        }
+        // Whoever stands between could say this, for it to be taken for the server's word inside of TLS.
+        if !self.receiver.is_drained() {
+            let message = "something is said in plain after a yes to TLS: \
+                           somebody between may have put it in";
+            return Err(NbdFailure::protocol(message));
+        }
+        self.wire = Arc::new(tls.shake_hands(self.wire.clone(), self.deadline)?);
+        *self.receiver = Receiver::new(self.wire.clone());
+        Ok(())
+    }
+
+    fn agree(&mut self, wanted: &Wanted) -> Result<Agreed, NbdFailure> {
+        let style = self.agree_on_headers()?;
+        let contexts = match style {
+            HeaderStyle::Simple => Vec::new(),
+            _ if wanted.contexts.is_empty() => Vec::new(),
+            _ => self.agree_on_contexts(wanted)?,
+        };
+        self.go(wanted, style, contexts)
     }
 
     /// The best headers that the server has.
@@ -279,7 +338,7 @@ fn refused(what: &str, kind: u32, words: &str) -> NbdFailure {
         REP_ERR_UNSUP => (libc::EOPNOTSUPP, "does not know this way to open"),
         REP_ERR_POLICY => (libc::EACCES, "does not allow"),
         REP_ERR_INVALID => (libc::EINVAL, "finds our request invalid for"),
-        REP_ERR_TLS_REQD => (libc::EACCES, "requires TLS for"),
+        REP_ERR_TLS_REQD => (libc::ENOTCONN, "requires TLS for"),
         REP_ERR_UNKNOWN => (libc::ENOENT, "does not have"),
         REP_ERR_SHUTDOWN => (libc::ESHUTDOWN, "is shutting down and does not give"),
         _ => (libc::EPROTO, "refuses"),

@@ -1,11 +1,9 @@
 //! Options of the handshake and their replies: "Option negotiation" of the spec.
 
-use std::time::Duration;
-
 use crate::nbd::failure::{NbdFailure, printable};
 use crate::nbd::protocol::*;
 use crate::nbd::receiver::Receiver;
-use crate::nbd::wire::{Wire, send_all};
+use crate::nbd::wire::{Deadline, Wire, send_all};
 
 /// A reply's payload: the longest is a name, with a number before it.
 const PAYLOAD_BYTES_MAX: u32 = 2 * STRING_BYTES_MAX as u32;
@@ -29,15 +27,15 @@ pub fn ask(
     receiver: &mut Receiver,
     option: u32,
     data: &[u8],
-    waiting: Duration,
+    deadline: Deadline,
 ) -> Result<Outcome, NbdFailure> {
     let mut head = OPTION_MAGIC.to_be_bytes().to_vec();
     head.extend(option.to_be_bytes());
     head.extend((data.len() as u32).to_be_bytes());
-    send_all(wire, &head, data, waiting)?;
+    send_all(wire, &head, data, deadline.left()?)?;
     let mut said = Vec::new();
     for _ in 0..REPLIES_MAX {
-        let (kind, payload) = receive_reply(receiver, option, waiting)?;
+        let (kind, payload) = receive_reply(receiver, option, deadline)?;
         if kind == REP_ACK {
             return Ok(Outcome::Agreed(said));
         }
@@ -53,22 +51,22 @@ pub fn ask(
 fn receive_reply(
     receiver: &mut Receiver,
     option: u32,
-    waiting: Duration,
+    deadline: Deadline,
 ) -> Result<(u32, Vec<u8>), NbdFailure> {
-    if receiver.u64(waiting)? != OPTION_REPLY_MAGIC {
+    if receiver.u64(deadline.left()?)? != OPTION_REPLY_MAGIC {
         return Err(NbdFailure::protocol("no reply follows an option"));
     }
-    if receiver.u32(waiting)? != option {
+    if receiver.u32(deadline.left()?)? != option {
         return Err(NbdFailure::protocol("a reply to another option"));
     }
-    let kind = receiver.u32(waiting)?;
-    let length = receiver.u32(waiting)?;
+    let kind = receiver.u32(deadline.left()?)?;
+    let length = receiver.u32(deadline.left()?)?;
     if length > PAYLOAD_BYTES_MAX {
         let message = format!("{length} bytes of reply to an option");
         return Err(NbdFailure::protocol(message));
     }
     let mut payload = vec![0; length as usize];
-    receiver.fill(&mut payload, waiting)?;
+    receiver.fill(&mut payload, deadline.left()?)?;
     Ok((kind, payload))
 }
 

@@ -10,6 +10,7 @@ pub const FIXED_NEWSTYLE: u16 = 1;
 pub const NO_ZEROES: u16 = 1 << 1;
 
 // "Option types".
+pub const OPT_STARTTLS: u32 = 5;
 pub const OPT_GO: u32 = 7;
 pub const OPT_STRUCTURED_REPLY: u32 = 8;
 pub const OPT_LIST_META_CONTEXT: u32 = 9;

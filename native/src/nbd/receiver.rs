@@ -50,6 +50,11 @@ impl Receiver {
         Ok(())
     }
 
+    /// Whether nothing has been received that nobody has asked for yet.
+    pub fn is_drained(&self) -> bool {
+        self.begin == self.end
+    }
+
     pub fn array<const BYTES: usize>(
         &mut self,
         waiting: Duration,

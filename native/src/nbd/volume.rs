@@ -15,6 +15,7 @@ use crate::nbd::protocol::*;
 use crate::nbd::read_answer::ReadAnswer;
 use crate::nbd::reply::{Answer, Done};
 use crate::nbd::status_answer::{StatusAnswer, StatusRun};
+use crate::nbd::tls::{Tls, TlsOptions};
 use crate::nbd::wire::{Endpoint, Wire};
 use crate::transfer::{ReadAt, WriteAt};
 use crate::waiting::lock;
@@ -42,14 +43,29 @@ pub struct NbdOptions {
     pub name: PathBuf,
     pub role: Role,
     pub endpoint: Endpoint,
+    /// Without it, all goes in plain.
+    pub tls: Option<TlsOptions>,
     pub wanted: Wanted,
+}
+
+/// The way to a server, the same for each connection.
+struct Server {
+    endpoint: Endpoint,
+    tls: Option<Tls>,
+}
+
+impl Server {
+    fn connect(&self, wanted: &Wanted, limit: Duration) -> io::Result<Connection> {
+        let wire: Arc<dyn Wire> = Arc::from(self.endpoint.connect()?);
+        Connection::open(wire, self.tls.as_ref(), wanted, limit).map_err(NbdFailure::into_io)
+    }
 }
 
 pub struct NbdVolume {
     name: PathBuf,
     role: Role,
     agreed: Agreed,
-    endpoint: Endpoint,
+    server: Box<Server>,
     wanted: Wanted,
     /// At least one.
     connections: RwLock<Vec<Arc<Connection>>>,
@@ -66,15 +82,22 @@ impl NbdVolume {
             name,
             role,
             endpoint,
+            tls,
             wanted,
         } = options;
-        let first = connect(&endpoint, &wanted, AGREE_TIME)
+        let tls = tls
+            .map(Tls::new)
+            .transpose()
+            .map_err(|failure| unusable(role, &name, failure.into_io()))?;
+        let server = Box::new(Server { endpoint, tls });
+        let first = server
+            .connect(&wanted, AGREE_TIME)
             .map_err(|error| unusable(role, &name, error))?;
         let agreed = first.agreed.clone();
         Ok(Self {
             name,
             role,
-            endpoint,
+            server,
             wanted,
             may_grow: Mutex::new(agreed.has(CAN_MULTI_CONN)),
             connections: RwLock::new(vec![Arc::new(first)]),
@@ -221,7 +244,7 @@ impl NbdVolume {
             return None;
         }
         *may_grow = false;
-        let more = connect(&self.endpoint, &self.wanted, AGREE_TIME_MORE).ok()?;
+        let more = self.server.connect(&self.wanted, AGREE_TIME_MORE).ok()?;
         if !is_same_volume(&more.agreed, &self.agreed) {
             return None;
         }
@@ -439,15 +462,6 @@ fn moved(done: usize, failure: Option<NbdFailure>, piece: usize) -> io::Result<u
     }
 }
 
-fn connect(
-    endpoint: &Endpoint,
-    wanted: &Wanted,
-    waiting: Duration,
-) -> std::result::Result<Connection, io::Error> {
-    let wire: Arc<dyn Wire> = Arc::from(endpoint.connect()?);
-    Connection::open(wire, wanted, waiting).map_err(NbdFailure::into_io)
-}
-
 fn is_same_volume(one: &Agreed, other: &Agreed) -> bool {
     let names = |agreed: &Agreed| -> Vec<String> {
         agreed
@@ -487,11 +501,24 @@ impl NbdVolume {
         wanted: Wanted,
         role: Role,
     ) -> std::result::Result<Self, NbdFailure> {
-        let connection = Connection::open(wire, &wanted, AGREE_TIME)?;
+        Self::on_wire_with(wire, None, wanted, role)
+    }
+
+    /// The same inside of TLS.
+    pub fn on_wire_with(
+        wire: Arc<dyn Wire>,
+        tls: Option<Tls>,
+        wanted: Wanted,
+        role: Role,
+    ) -> std::result::Result<Self, NbdFailure> {
+        let connection = Connection::open(wire, tls.as_ref(), &wanted, AGREE_TIME)?;
         Ok(Self {
             name: PathBuf::from("nbd://test/x"),
             role,
-            endpoint: Endpoint::Unix(PathBuf::from("/nowhere")),
+            server: Box::new(Server {
+                endpoint: Endpoint::Unix(PathBuf::from("/nowhere")),
+                tls,
+            }),
             wanted,
             may_grow: Mutex::new(false),
             agreed: connection.agreed.clone(),

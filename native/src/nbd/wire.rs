@@ -2,17 +2,24 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::nbd::failure::NbdFailure;
 
 /// A call that moves nothing returns after this long, so that its caller can look at the time.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How long a server may take to answer a call of TCP.
+/// How long a server may take to take a call.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// A socket whose queue of calls is full is tried again after this long.
+const CALL_AGAIN: Duration = Duration::from_millis(20);
 
 /// A transfer that has begun is slower than this only if something is wrong.
 const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
@@ -25,6 +32,8 @@ pub trait Wire: Send + Sync {
     fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Ends both directions, whoever is waiting in them.
     fn close(&self);
+    /// Says that nothing more will be sent, where there is a way to say so.
+    fn farewell(&self) {}
 }
 
 impl Wire for UnixStream {
@@ -67,7 +76,7 @@ impl Endpoint {
     pub fn connect(&self) -> io::Result<Box<dyn Wire>> {
         match self {
             Self::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
+                let stream = connect_unix(path, CONNECT_TIME)?;
                 stream.set_read_timeout(Some(POLL))?;
                 stream.set_write_timeout(Some(POLL))?;
                 Ok(Box::new(stream))
@@ -82,6 +91,27 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// A server that takes no calls has a full queue, in which connect(2) waits for ever unless it may not wait.
+fn connect_unix(path: &Path, limit: Duration) -> io::Result<UnixStream> {
+    let address = SockAddr::unix(path)?;
+    let begun = Instant::now();
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    loop {
+        match socket.connect(&address) {
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if begun.elapsed() > limit {
+            return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+        }
+        thread::sleep(CALL_AGAIN);
+    }
+    socket.set_nonblocking(false)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// Tries every address of the host; the last failure is told.
@@ -119,6 +149,33 @@ impl Patience {
     }
 }
 
+/// How long all of an agreement may take, however many pieces it comes in.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    begun: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    pub fn after(limit: Duration) -> Self {
+        Self {
+            begun: Instant::now(),
+            limit,
+        }
+    }
+
+    pub fn left(&self) -> Result<Duration, NbdFailure> {
+        let left = self.limit.checked_sub(self.begun.elapsed());
+        left.ok_or_else(|| self.passed())
+    }
+
+    pub fn passed(&self) -> NbdFailure {
+        let seconds = self.limit.as_secs();
+        let message = format!("the NBD server did not agree within {seconds} s");
+        NbdFailure::new(libc::ETIMEDOUT, message)
+    }
+}
+
 /// Sends head and body whole.
 pub fn send_all(
     wire: &dyn Wire,
@@ -150,4 +207,32 @@ pub fn is_wait(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_takes_no_calls_is_waited_for_no_longer_than_said() {
+        let folder = crate::object::tests::Folder::new();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let limit = Duration::from_millis(100);
+        let mut calls = Vec::new();
+        let refused = loop {
+            match connect_unix(&path, limit) {
+                Ok(call) => calls.push(call),
+                Err(error) => break error,
+            }
+            assert!(calls.len() < 100_000, "its queue has no end");
+        };
+        assert_eq!(refused.raw_os_error(), Some(libc::ETIMEDOUT));
+        // It is only full: with room in the queue the same call is taken.
+        let taker = thread::spawn(move || listener.accept().map(|_| listener));
+        assert!(connect_unix(&path, Duration::from_secs(10)).is_ok());
+        taker.join().unwrap().unwrap();
+    }
 }
