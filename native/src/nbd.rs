@@ -17,6 +17,8 @@ pub mod frames;
 pub mod handshake;
 #[cfg(test)]
 mod hostile_server;
+#[cfg(test)]
+mod hostile_tls;
 pub mod option_reply;
 pub mod protocol;
 pub mod psk_file;

@@ -24,7 +24,7 @@ use crate::transfer::{ReadAt, WriteAt};
 const CONVERSATIONS: u64 = 100_000;
 
 /// None takes longer than this, though a machine of tests may be busy.
-const TIME_MAX: Duration = Duration::from_secs(5);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(5);
 
 const VOLUME_BYTES: u64 = 1300;
 const BLOCK_BYTES_MAX: u32 = 128;
@@ -48,9 +48,9 @@ const READS: [Range<u64>; 2] = [20..900, 1000..1300];
 const WRITE: Range<u64> = 128..460;
 
 /// A server's side of one conversation.
-struct Script {
-    seeded: Seeded,
-    bytes: Vec<u8>,
+pub(super) struct Script {
+    pub seeded: Seeded,
+    pub bytes: Vec<u8>,
     /// What no flipped bit may touch, because nobody could notice.
     payloads: Vec<Range<usize>>,
     /// Places where a lie is possible, so far.
@@ -68,7 +68,7 @@ struct Script {
 
 impl Script {
     /// Only what is said at `lies` differs from the honest conversation of this seed.
-    fn write(seed: u64, lies: Vec<usize>) -> Self {
+    pub fn write(seed: u64, lies: Vec<usize>) -> Self {
         let mut script = Self {
             seeded: Seeded::new(seed),
             bytes: Vec::new(),
@@ -368,7 +368,8 @@ fn converse(seed: u64) -> bool {
     server.write_all(&script.bytes).unwrap();
     server.shutdown(Shutdown::Write).unwrap();
     let begun = Instant::now();
-    let is_answered = ask_everything(client, &script);
+    let is_answered = NbdVolume::on_wire(Arc::new(client), wanted(), Role::Target)
+        .is_ok_and(|volume| ask_everything(&volume, &script));
     assert!(begun.elapsed() < TIME_MAX, "it hung");
     assert!(
         is_answered || !lies.is_empty(),
@@ -377,14 +378,15 @@ fn converse(seed: u64) -> bool {
     is_answered
 }
 
-fn ask_everything(client: UnixStream, script: &Script) -> bool {
-    let wanted = Wanted {
+pub(super) fn wanted() -> Wanted {
+    Wanted {
         export: "x".to_owned(),
         contexts: vec![CONTEXT.to_owned()],
-    };
-    let Ok(volume) = NbdVolume::on_wire(Arc::new(client), wanted, Role::Target) else {
-        return false;
-    };
+    }
+}
+
+/// Asks for all that a script answers; true where all of it was answered. Panics at a wrong byte.
+pub(super) fn ask_everything(volume: &NbdVolume, script: &Script) -> bool {
     let mut is_answered = true;
     for read in READS {
         let mut into = vec![0xee; (read.end - read.start) as usize];

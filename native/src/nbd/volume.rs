@@ -501,30 +501,35 @@ impl NbdVolume {
         wanted: Wanted,
         role: Role,
     ) -> std::result::Result<Self, NbdFailure> {
-        Self::on_wire_with(wire, None, wanted, role)
+        Connection::open(wire, None, &wanted, AGREE_TIME)
+            .map(|connection| Self::on_connection(connection, wanted, role))
     }
 
     /// The same inside of TLS.
     pub fn on_wire_with(
         wire: Arc<dyn Wire>,
-        tls: Option<Tls>,
+        tls: &Tls,
         wanted: Wanted,
         role: Role,
     ) -> std::result::Result<Self, NbdFailure> {
-        let connection = Connection::open(wire, tls.as_ref(), &wanted, AGREE_TIME)?;
-        Ok(Self {
+        Connection::open(wire, Some(tls), &wanted, AGREE_TIME)
+            .map(|connection| Self::on_connection(connection, wanted, role))
+    }
+
+    fn on_connection(connection: Connection, wanted: Wanted, role: Role) -> Self {
+        Self {
             name: PathBuf::from("nbd://test/x"),
             role,
             server: Box::new(Server {
                 endpoint: Endpoint::Unix(PathBuf::from("/nowhere")),
-                tls,
+                tls: None,
             }),
             wanted,
             may_grow: Mutex::new(false),
             agreed: connection.agreed.clone(),
             connections: RwLock::new(vec![Arc::new(connection)]),
             edges: Mutex::new(()),
-        })
+        }
     }
 }
 
