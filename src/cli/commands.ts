@@ -1,5 +1,6 @@
 import { backupCommand } from './backup-command.js'
 import { catCommand } from './cat-command.js'
+import { cbtCommand } from './cbt-command.js'
 import type { Command } from './command.js'
 import { completionCommand } from './completion-command.js'
 import { diffCommand } from './diff-command.js'
@@ -23,6 +24,7 @@ export const COMMANDS: readonly Command[] = [
   listCommand,
   showCommand,
   diffCommand,
+  cbtCommand,
   verifyCommand,
   rebuildIndexCommand,
   completionCommand,

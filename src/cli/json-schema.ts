@@ -5,6 +5,7 @@
 import type { BackupResult } from '../backup.js'
 import type { BackupMachineResult } from '../backup-machine.js'
 import type { CatResult } from '../cat.js'
+import type { CbtStatus } from '../cbt-status.js'
 import type { Attachment, BackupSet, Manifest } from '../core/manifest.js'
 import type {
   ByteOutcome,
@@ -20,6 +21,7 @@ import type { MappedExtent } from '../map-manifest.js'
 import type { RebuildIndexResult } from '../rebuild-index.js'
 import type { RepositoryInfo } from '../repository.js'
 import type { RestoredBytes, RestoreResult } from '../restore.js'
+import type { Tracker } from '../source/tracking.js'
 import type { VerifyResult } from '../verify.js'
 import type { Failure } from './report.js'
 
@@ -43,6 +45,7 @@ const text: Schema = { type: 'string' }
 const textOrNull: Schema = { type: ['string', 'null'] }
 const flag: Schema = { type: 'boolean' }
 const count: Schema = { type: 'integer', minimum: 0 }
+const countOrNull: Schema = { type: ['integer', 'null'], minimum: 0 }
 const amount: Schema = { type: 'number', minimum: 0 }
 const hex: Schema = { type: 'string', pattern: '^[0-9a-f]+$' }
 const hexOrNull: Schema = { type: ['string', 'null'], pattern: '^[0-9a-f]+$' }
@@ -81,6 +84,18 @@ const damage = record<Damage>('one damaged or missing thing', {
   manifests: list(hex),
   extents: list(damagedExtent),
   extentsInAll: count,
+})
+
+const tracker = record<Tracker>('one dirty bitmap, and what it is good for', {
+  kind: { enum: ['qcow2-bitmap', 'nbd-bitmap'] },
+  name: text,
+  granularityBytes: countOrNull,
+  dirtyBytes: countOrNull,
+  flags: list({ enum: ['recording', 'in-use', 'unknown-flags', 'unknown-data'] }),
+  health: { enum: ['exact', 'superset', 'lost'] },
+  reason: textOrNull,
+  changes: textOrNull,
+  remedy: textOrNull,
 })
 
 const manifestFields: Fields<Manifest> = {
@@ -245,6 +260,16 @@ const results: Readonly<Record<string, Schema>> = {
     operation: { const: 'show' },
     ...manifestFields,
   }),
+  cbtStatus: result<CbtStatus>({
+    operation: { const: 'cbt-status' },
+    source: text,
+    kind: { enum: ['file', 'block', 'nbd', 'qcow2'] },
+    volumeBytes: count,
+    dataFile: textOrNull,
+    trackers: list(tracker),
+    reason: textOrNull,
+    remedy: textOrNull,
+  }),
   verify: result<VerifyResult>({
     operation: { const: 'verify' },
     manifests: count,
@@ -272,7 +297,7 @@ const error = line<Typed<'error', Failure>>('the last line of a run that failed'
   stage: textOrNull,
   message: text,
   remedy: textOrNull,
-  offset: { type: ['integer', 'null'], minimum: 0 },
+  offset: countOrNull,
   retryable: flag,
   details: { type: ['object', 'null'] },
 })

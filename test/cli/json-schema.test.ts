@@ -61,6 +61,17 @@ t.test('every kind of line fits exactly one alternative', async t => {
     { type: 'result', operation: 'cat', manifest: 'ab', bytes: 5, seconds: 1 },
     {
       type: 'result',
+      operation: 'cbt-status',
+      source: 'x',
+      kind: 'block',
+      volumeBytes: 1,
+      dataFile: null,
+      trackers: [],
+      reason: null,
+      remedy: 'x',
+    },
+    {
+      type: 'result',
       operation: 'rebuild-index',
       packs: 1,
       entries: 2,

@@ -1,0 +1,49 @@
+import type { AbortOptions } from '../core/abort.js'
+import { dirtyBytesOf } from '../cbt/dirty-bytes.js'
+import { openNbdVolume } from '../native/nbd-volume.js'
+import { nbdChanges } from './nbd-changes.js'
+import type { Tracker, Tracking } from './tracking.js'
+
+const NAMESPACE = 'qemu:dirty-bitmap:'
+
+/** The dirty bitmaps that an NBD server exports with its volume. */
+export async function nbdTracking(uri: string, { signal }: AbortOptions = {}): Promise<Tracking> {
+  const opened = await openNbdVolume(uri, { role: 'source', contexts: [NAMESPACE], signal })
+  const { bytes: volumeBytes, contexts } = opened
+  // Closed first: a server may have one connection to give.
+  opened.close()
+  const trackers: Tracker[] = []
+  for (const context of [...contexts].sort()) {
+    const bitmap = context.slice(NAMESPACE.length)
+    const request = { volumeBytes, parentVolumeBytes: volumeBytes, signal }
+    const { extents } = await nbdChanges({ uri, bitmap }).changed(request)
+    trackers.push(trackerOf(uri, bitmap, await dirtyBytesOf(extents)))
+  }
+  return {
+    source: uri,
+    kind: 'nbd',
+    volumeBytes,
+    dataFile: null,
+    trackers,
+    reason: null,
+    remedy: trackers.length > 0 ? null : NONE,
+  }
+}
+
+const NONE =
+  'its server exports no dirty bitmap: one has to be named where the export is made (qemu-nbd -B NAME; ' +
+  'bitmaps of block-export-add)'
+
+function trackerOf(uri: string, name: string, dirtyBytes: number): Tracker {
+  return {
+    kind: 'nbd-bitmap',
+    name,
+    granularityBytes: null,
+    dirtyBytes,
+    flags: [],
+    health: 'superset',
+    reason: null,
+    changes: `${uri},bitmap=${name}`,
+    remedy: 'see that it has stopped recording: a map that moves while it is read is not seen to',
+  }
+}
