@@ -54,6 +54,9 @@ export async function startMachine(
   const said: string[] = []
   child.stderr.setEncoding('utf8').on('data', (piece: string) => said.push(piece))
   child.on('error', () => {})
+  child.on('exit', (code, signal) => {
+    if (signal !== 'SIGKILL' && code !== 0) t.fail(`QEMU ended by itself: ${said.join('')}`)
+  })
   t.teardown(() => end(child))
   const qmp = await connected(own, child).catch((error: unknown) => {
     throw new Error(`QEMU did not start: ${said.join('')}`, { cause: error })

@@ -5,7 +5,7 @@ import { invariant } from '../../core/invariant.js'
 import type { BeginRequest, DiskHistory, FrozenDisk, PointInTime } from '../point-in-time.js'
 import { bitmapName } from './bitmap-plan.js'
 import { fleeceNames, type FleeceNames } from './fleece-names.js'
-import { addOverlay, addScratch, removeFleece } from './fleece.js'
+import { addOverlay, addScratch, endFleece, removeNodes } from './fleece.js'
 import type { QemuDisk } from './open-qemu.js'
 import type { QmpClient } from './qmp-client.js'
 import type { QmpLine } from './qmp-line.js'
@@ -134,10 +134,9 @@ class QemuPointInTime implements PointInTime {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const { line, emit } = this.#request
+    const { emit } = this.#request
     try {
       for (const run of [...this.#open]) await this.#end(run, run.history.committed)
-      await stopOurServer(await line.client(), this.#folder.path)
       await this.#folder[Symbol.asyncDispose]()
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error)
@@ -149,9 +148,11 @@ class QemuPointInTime implements PointInTime {
   async #end(run: DiskRun, committed: readonly string[]): Promise<void> {
     this.#open.delete(run)
     const qmp = await this.#request.line.client()
-    await removeFleece(qmp, run.names)
+    await endFleece(qmp, run.names)
     const { node, history } = run
     await settleBitmaps(qmp, { node, lineage: history.lineage, committed })
+    if (this.#open.size === 0) await stopOurServer(qmp, this.#folder.path)
+    await removeNodes(qmp, run.names)
   }
 
   #look(event: string, data: Readonly<Record<string, unknown>>): void {

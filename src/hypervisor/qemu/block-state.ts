@@ -24,24 +24,50 @@ export interface NodeBitmap {
   readonly isBusy: boolean
 }
 
-export interface BlockState {
-  readonly nodes: ReadonlyMap<string, BlockNode>
-  /** Status by id. */
-  readonly jobs: ReadonlyMap<string, string>
+export interface Job {
+  readonly status: string
+  /** Why it failed; null where it did not, or has not yet. */
+  readonly error: string | null
+}
+
+/** What runs in the block layer. */
+export interface RunState {
+  /** By id. */
+  readonly jobs: ReadonlyMap<string, Job>
   /** Ids of exports. */
   readonly exports: ReadonlySet<string>
+}
+
+export interface BlockState extends RunState {
+  readonly nodes: ReadonlyMap<string, BlockNode>
 }
 
 /** Asks for nodes, jobs and exports, in three commands: they may differ in age by that much. */
 export async function readBlockState(qmp: QmpClient, options?: AbortOptions): Promise<BlockState> {
   const nodes = await qmp.execute('query-named-block-nodes', { flat: true }, options)
-  const jobs = await qmp.execute('query-jobs', {}, options)
-  const exports = await qmp.execute('query-block-exports', {}, options)
   return {
     nodes: new Map(listOf(nodes).map(node => [textOf(node['node-name']), nodeOf(node)])),
-    jobs: new Map(listOf(jobs).map(job => [textOf(job['id']), textOf(job['status'])])),
-    exports: new Set(listOf(exports).map(found => textOf(found['id']))),
+    ...(await readRunState(qmp, options)),
   }
+}
+
+export async function readRunState(qmp: QmpClient, options?: AbortOptions): Promise<RunState> {
+  const jobs = await readJobs(qmp, options)
+  const exports = await qmp.execute('query-block-exports', {}, options)
+  return { jobs, exports: new Set(listOf(exports).map(found => textOf(found['id']))) }
+}
+
+export async function readJobs(
+  qmp: QmpClient,
+  options?: AbortOptions,
+): Promise<ReadonlyMap<string, Job>> {
+  const jobs = listOf(await qmp.execute('query-jobs', {}, options))
+  return new Map(
+    jobs.map(({ id, status, error }) => [
+      textOf(id),
+      { status: textOf(status), error: error === undefined ? null : textOf(error) },
+    ]),
+  )
 }
 
 /** Nodes at the top of guests' devices, by the names that people know these by; none in a storage daemon. */

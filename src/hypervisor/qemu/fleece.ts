@@ -3,9 +3,10 @@ import { rm } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
-import { readBlockState, type BlockState } from './block-state.js'
+import { readBlockState, readJobs, readRunState, type RunState } from './block-state.js'
 import type { FleeceNames } from './fleece-names.js'
 import { isQmpError, type QmpClient } from './qmp-client.js'
+import { formatScratch } from './scratch-image.js'
 
 /** How long QEMU may take to end a job or an export, or to make a file. */
 const SETTLE_MS = 60_000
@@ -31,6 +32,7 @@ export async function addScratch(
 ): Promise<void> {
   const file = { driver: 'file', filename: path, size: reservedBytes, preallocation: 'falloc' }
   await create(qmp, names.create, file, options)
+  await formatScratch(path, volumeBytes)
   await qmp.execute(
     'blockdev-add',
     { driver: 'file', 'node-name': names.file, filename: path, discard: 'unmap' },
@@ -38,7 +40,6 @@ export async function addScratch(
   )
   // QEMU has it open: without a name its room is given back whatever becomes of this process.
   await rm(path)
-  await create(qmp, names.create, { driver: 'qcow2', file: names.file, size: volumeBytes }, options)
 }
 
 /** Opens the scratch file as an overlay of the disk: unwritten, it reads as the disk does. */
@@ -56,32 +57,44 @@ export async function addOverlay(
   )
 }
 
-/** Ends and removes whatever there is of a fleece. What is there no more is no error. */
-export async function removeFleece(
+/** Ends whatever reads or keeps the frozen view. What is there no more is no error. */
+export async function endFleece(
   qmp: QmpClient,
   names: FleeceNames,
   options?: AbortOptions,
 ): Promise<void> {
-  const state = await readBlockState(qmp, options)
+  const state = await readRunState(qmp, options)
   if (state.exports.has(names.export)) {
     await qmp.execute('block-export-del', { id: names.export, mode: 'hard' }, options)
     await until(qmp, `export ${names.export} ends`, now => !now.exports.has(names.export), options)
   }
   if (state.jobs.has(names.job)) await endJob(qmp, names.job, options)
   if (state.jobs.has(names.create)) await endJob(qmp, names.create, options)
+}
+
+/**
+ * Removes the nodes of a fleece that has ended, and gives its room back. The NBD server has to be stopped
+ * before that of the last one: by the scratch file it is known whose server it is.
+ */
+export async function removeNodes(
+  qmp: QmpClient,
+  names: FleeceNames,
+  options?: AbortOptions,
+): Promise<void> {
+  const { nodes } = await readBlockState(qmp, options)
   for (const node of [names.overlay, names.file]) {
-    if (state.nodes.has(node)) await qmp.execute('blockdev-del', { 'node-name': node }, options)
+    if (nodes.has(node)) await qmp.execute('blockdev-del', { 'node-name': node }, options)
   }
 }
 
 async function endJob(qmp: QmpClient, id: string, options?: AbortOptions): Promise<void> {
-  const isOver = (status: string | undefined) => status === undefined || status === 'concluded'
+  const isOver = ({ jobs }: Pick<RunState, 'jobs'>) =>
+    (jobs.get(id)?.status ?? 'concluded') === 'concluded'
   const cancel = () => qmp.execute('job-cancel', { id }, options)
-  const { jobs } = await readBlockState(qmp, options)
-  if (!isOver(jobs.get(id))) await cancel().catch(unlessGone)
-  await until(qmp, `job ${id} ends`, now => isOver(now.jobs.get(id)), options)
-  const { jobs: left } = await readBlockState(qmp, options)
-  if (left.has(id)) await qmp.execute('job-dismiss', { id }, options).catch(unlessGone)
+  if (!isOver({ jobs: await readJobs(qmp, options) })) await cancel().catch(unlessGone)
+  await until(qmp, `job ${id} ends`, isOver, options)
+  if ((await readJobs(qmp, options)).has(id))
+    await qmp.execute('job-dismiss', { id }, options).catch(unlessGone)
 }
 
 /** Runs one of QEMU's jobs that make files to its end. */
@@ -92,11 +105,10 @@ async function create(
   options?: AbortOptions,
 ): Promise<void> {
   await qmp.execute('blockdev-create', { 'job-id': id, options: what }, options)
-  await until(qmp, `job ${id} ends`, ({ jobs }) => jobs.get(id) === 'concluded', options)
-  const jobs = (await qmp.execute('query-jobs', {}, options)) as { id?: string; error?: string }[]
-  const error = jobs.find(job => job.id === id)?.error
+  await until(qmp, `job ${id} ends`, ({ jobs }) => jobs.get(id)?.status === 'concluded', options)
+  const error = (await readJobs(qmp, options)).get(id)?.error ?? null
   await qmp.execute('job-dismiss', { id }, options)
-  if (error === undefined) return
+  if (error === null) return
   throw new MoverError('HYPERVISOR_FAILED', `QEMU cannot make a scratch file: ${error}`, {
     stage: 'open',
     remedy:
@@ -108,12 +120,12 @@ async function create(
 async function until(
   qmp: QmpClient,
   what: string,
-  isSo: (state: BlockState) => boolean,
+  isSo: (state: RunState) => boolean,
   options?: AbortOptions,
 ): Promise<void> {
   const deadlineMs = performance.now() + SETTLE_MS
   for (;;) {
-    if (isSo(await readBlockState(qmp, options))) return
+    if (isSo(await readRunState(qmp, options))) return
     if (performance.now() > deadlineMs) {
       throw new MoverError(
         'HYPERVISOR_FAILED',

@@ -2,7 +2,7 @@ import type { AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
 import { readBlockState, type BlockState } from './block-state.js'
 import { fleeceNames, fleeceOfFile, type FleeceNames } from './fleece-names.js'
-import { removeFleece } from './fleece.js'
+import { endFleece, removeNodes } from './fleece.js'
 import type { QmpClient } from './qmp-client.js'
 import { hasNbdSocket, isRunAlive, removeRunFolder, runFolderOf } from './run-folder.js'
 
@@ -31,15 +31,16 @@ export async function recoverRuns(
       live.add(folder)
       continue
     }
-    for (const names of fleeces) await removeFleece(qmp, names, options)
+    for (const names of fleeces) await endFleece(qmp, names, options)
     await stopOurServer(qmp, folder, options)
+    for (const names of fleeces) await removeNodes(qmp, names, options)
     await removeRunFolder(folder)
     cleared.push(folder)
   }
   // A run that was killed while QEMU made its file has left the job alone.
   for (const node of nodes) {
     const names = fleeceNames(node)
-    if (state.jobs.get(names.create) === 'concluded') await removeFleece(qmp, names, options)
+    if (state.jobs.get(names.create)?.status === 'concluded') await endFleece(qmp, names, options)
   }
   return { cleared, live }
 }

@@ -48,7 +48,7 @@ export async function refuseUnlikeFrozen(
     const why =
       disk === undefined
         ? 'it is gone'
-        : !['running', 'paused', 'ready'].includes(jobs.get(names.job) ?? '')
+        : !['running', 'paused', 'ready'].includes(jobs.get(names.job)?.status ?? '')
           ? 'the job that keeps it frozen was ended'
           : disk.volumeBytes !== volumeBytes
             ? `it changed from ${volumeBytes} to ${disk.volumeBytes} bytes`
