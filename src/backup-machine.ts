@@ -110,7 +110,20 @@ interface DiskRequest extends Omit<MachineRequest, 'volume'> {
 }
 
 async function backupDisk(disk: FrozenDisk, request: DiskRequest): Promise<BackupResult> {
-  const { machine: _machine, point, volume, set, signal, emit, ...options } = request
+  const { voided } = request.point
+  if (voided === undefined) return readDisk(disk, request)
+  const signal = AbortSignal.any([request.signal, voided])
+  try {
+    return await readDisk(disk, { ...request, signal })
+  } catch (error) {
+    // Not the reading failed: what was to be read is no more.
+    throw voided.aborted ? voided.reason : error
+  }
+}
+
+async function readDisk(disk: FrozenDisk, request: DiskRequest): Promise<BackupResult> {
+  const { machine: _machine, point, volume, emit, ...options } = request
+  const { full = false, signal } = request
   await using opened = await openSource(disk.source, { signal })
   const source = {
     ...opened,
@@ -124,13 +137,11 @@ async function backupDisk(disk: FrozenDisk, request: DiskRequest): Promise<Backu
   }
   await using job = backup({
     ...options,
-    ...changesOf(disk, volume, request.full ?? false),
+    ...changesOf(disk, volume, full),
     source,
     volume: volume.volume,
     checkpoint: disk.checkpoint,
-    set,
     attachments: point.attachments,
-    signal,
   })
   for await (const event of job.events) emit(event)
   return await job.result

@@ -61,6 +61,12 @@ export interface PointInTime extends AsyncDisposable {
   /** What describes the machine at that moment; kept with the manifest of every disk. */
   readonly attachments: readonly MachineAttachment[]
 
+  /**
+   * Aborted, with a MoverError, once it is known that the view is void or has to be given up: reading on
+   * is of no use. Absent where that is only seen by `check`.
+   */
+  readonly voided?: AbortSignal
+
   /** Throws when the frozen view is no longer what it was: a backup that ends after that is void. */
   check(): Promise<void>
 

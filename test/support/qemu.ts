@@ -165,3 +165,39 @@ export async function leftoversOf(qmp: QmpClient): Promise<string[]> {
     ...exports.map(({ id }) => id),
   ].filter(name => name.startsWith('mover-'))
 }
+
+/** A qemu-storage-daemon that serves a qcow2 on its own NBD server, which a guest writes through. */
+export async function startDaemon(
+  t: Test,
+  image: string,
+): Promise<{
+  readonly socket: string
+  readonly scratch: string
+  readonly nbdSocket: string
+  guest(...commands: readonly string[]): void
+}> {
+  const scratch = mkdtempSync(join(tmpdir(), 'qsd-'))
+  t.teardown(() => rmSync(scratch, { recursive: true, force: true }))
+  const [socket, nbdSocket] = [join(scratch, 'qmp'), join(scratch, 'nbd')]
+  const child = spawn(
+    'qemu-storage-daemon',
+    [
+      ...['--chardev', `socket,path=${socket},server=on,wait=off,id=m`],
+      ...['--monitor', 'chardev=m'],
+      ...['--blockdev', `driver=file,node-name=file0,filename=${image},discard=unmap`],
+      ...['--blockdev', 'driver=qcow2,node-name=disk0,file=file0,discard=unmap'],
+      ...['--nbd-server', `addr.type=unix,addr.path=${nbdSocket},max-connections=0`],
+      ...['--export', 'type=nbd,id=guest,node-name=disk0,name=guest,writable=on'],
+    ],
+    { stdio: ['ignore', 'ignore', 'inherit'] },
+  )
+  child.on('error', () => {})
+  t.teardown(() => end(child))
+  const qmp = await connected(socket, child)
+  await qmp[Symbol.asyncDispose]()
+  const guest = (...commands: readonly string[]) => {
+    const args = commands.flatMap(command => ['-c', command])
+    execFileSync('qemu-io', ['-f', 'raw', ...args, `nbd+unix:///guest?socket=${nbdSocket}`])
+  }
+  return { socket, scratch, nbdSocket, guest }
+}

@@ -9,9 +9,11 @@ import { addOverlay, addScratch, endFleece, removeNodes } from './fleece.js'
 import type { QemuDisk } from './open-qemu.js'
 import type { QmpClient } from './qmp-client.js'
 import type { QmpLine } from './qmp-line.js'
+import { freezeDisks } from './freeze-disks.js'
 import { recoverRuns, stopOurServer } from './recover-runs.js'
 import { makeRunFolder, type RunFolder } from './run-folder.js'
 import { settleBitmaps } from './settle-bitmaps.js'
+import { watchScratch } from './watch-scratch.js'
 import { refuseUnwritten, refuseUnlikeFrozen } from './watched-disk.js'
 
 export interface PointInTimeRequest extends BeginRequest {
@@ -32,7 +34,6 @@ export interface DiskRun extends QemuDisk {
   readonly since: { readonly bitmap: string } | { readonly lost: string }
 }
 
-const GRANULARITY_BYTES = 65_536
 const MiB = 1024 * 1024
 
 /**
@@ -81,14 +82,18 @@ class QemuPointInTime implements PointInTime {
   readonly #folder: RunFolder
   /** Those whose fleece may be there. */
   readonly #open: Set<DiskRun>
-  /** Says what ended a frozen view while nobody was looking. */
-  #broken: string | null = null
+  readonly #void = new AbortController()
+  #watch: Disposable | null = null
 
   constructor(request: PointInTimeRequest, runs: readonly DiskRun[], folder: RunFolder) {
     this.#request = request
     this.#runs = runs
     this.#folder = folder
     this.#open = new Set(runs)
+  }
+
+  get voided(): AbortSignal {
+    return this.#void.signal
   }
 
   get disks(): readonly FrozenDisk[] {
@@ -104,10 +109,9 @@ class QemuPointInTime implements PointInTime {
     }
     if (nbdSocket === null) await startServer(qmp, this.#folder.nbdSocket, { signal })
     line.onEvent = ({ event, data }) => this.#look(event, data)
-    const actions = this.#runs.flatMap(actionsOf)
     // Without the signal: whether it was done is to be known.
     throwIfAborted({ signal })
-    await qmp.execute('transaction', { actions })
+    const isSparing = await freezeDisks(qmp, this.#runs)
     await refuseUnlikeFrozen(qmp, this.#runs, { signal })
     for (const { names, node, since } of this.#runs) {
       const bitmaps = 'bitmap' in since ? [{ node, name: since.bitmap }] : []
@@ -118,13 +122,14 @@ class QemuPointInTime implements PointInTime {
         { signal },
       )
     }
+    if (!isSparing) this.#watch = this.#watchScratch()
   }
 
   async check(): Promise<void> {
     const qmp = await this.#request.line.client()
     const open = [...this.#open]
     await refuseUnlikeFrozen(qmp, open)
-    if (this.#broken !== null) throw brokenView(this.#broken)
+    if (this.voided.aborted) throw this.voided.reason
   }
 
   async committed(disk: string): Promise<void> {
@@ -135,6 +140,7 @@ class QemuPointInTime implements PointInTime {
 
   async [Symbol.asyncDispose](): Promise<void> {
     const { emit } = this.#request
+    this.#watch?.[Symbol.dispose]()
     try {
       for (const run of [...this.#open]) await this.#end(run, run.history.committed)
       await this.#folder[Symbol.asyncDispose]()
@@ -159,7 +165,20 @@ class QemuPointInTime implements PointInTime {
     const isOver = ['aborting', 'concluded', 'null'].includes(String(data['status']))
     if (event !== 'JOB_STATUS_CHANGE' || !isOver) return
     const run = [...this.#open].find(({ names }) => names.job === data['id'])
-    if (run !== undefined) this.#broken ??= `the job that keeps '${run.name}' frozen was ended`
+    if (run === undefined) return
+    this.#void.abort(voidView(`the job that keeps '${run.name}' frozen was ended`))
+  }
+
+  /** Gives the view up while there is room left, where the guest's writes would fail otherwise. */
+  #watchScratch(): Disposable | null {
+    const { line, scratch } = this.#request
+    const rooms = this.#runs.map(run => ({ ...this.#scratchOf(run), file: run.names.file }))
+    return watchScratch({
+      line,
+      folder: scratch,
+      rooms,
+      onShort: why => this.#void.abort(scratchFull(why)),
+    })
   }
 
   #scratchOf({ names, volumeBytes }: DiskRun) {
@@ -188,28 +207,6 @@ class QemuPointInTime implements PointInTime {
   }
 }
 
-function actionsOf({ node, names, next, since, keepsBitmaps }: DiskRun): object[] {
-  return [
-    {
-      type: 'blockdev-backup',
-      data: {
-        'job-id': names.job,
-        device: node,
-        target: names.overlay,
-        sync: 'none',
-        'filter-node-name': names.filter,
-      },
-    },
-    {
-      type: 'block-dirty-bitmap-add',
-      data: { node, name: next, persistent: keepsBitmaps, granularity: GRANULARITY_BYTES },
-    },
-    ...('bitmap' in since
-      ? [{ type: 'block-dirty-bitmap-disable', data: { node, name: since.bitmap } }]
-      : []),
-  ]
-}
-
 async function startServer(qmp: QmpClient, path: string, options: AbortOptions): Promise<void> {
   const addr = { type: 'unix', data: { path } }
   try {
@@ -224,9 +221,19 @@ async function startServer(qmp: QmpClient, path: string, options: AbortOptions):
   }
 }
 
-function brokenView(why: string): MoverError {
+function voidView(why: string): MoverError {
   return new MoverError('SOURCE_CHANGED', `the frozen view of the machine is void: ${why}`, {
     stage: 'read',
     remedy: 'back up again; nobody else may end the jobs that are named mover-…',
+  })
+}
+
+function scratchFull(why: string): MoverError {
+  return new MoverError('SOURCE_FAILED', `the backup was given up for the guest's sake: ${why}`, {
+    stage: 'read',
+    retryable: true,
+    remedy:
+      'the guest overwrites more than --scratch-bytes has room for: reserve more, or back up when it ' +
+      'writes less',
   })
 }
