@@ -54,6 +54,23 @@ export async function qemuNbd(
   return { uri: uriOf(socket), child }
 }
 
+/** Serves an image of some format to be written, as a running QEMU would, with qemu-storage-daemon. */
+export async function storageDaemon(
+  t: Test,
+  image: string,
+  { format }: { readonly format: string },
+): Promise<NbdServer> {
+  const socket = socketPath(t)
+  const child = start(t, 'qemu-storage-daemon', [
+    ...['--blockdev', `driver=file,node-name=file,filename=${image}`],
+    ...['--blockdev', `driver=${format},node-name=disk,file=file,discard=unmap`],
+    ...['--nbd-server', `addr.type=unix,addr.path=${socket},max-connections=0`],
+    ...['--export', `type=nbd,id=disk,node-name=disk,name=${EXPORT},writable=on`],
+  ])
+  await waitFor(child, () => existsSync(socket))
+  return { uri: uriOf(socket), child }
+}
+
 /** Serves what a plugin of nbdkit makes, through its filters, on a Unix socket. */
 export async function nbdkit(t: Test, args: readonly string[]): Promise<NbdServer> {
   const socket = socketPath(t)

@@ -1,10 +1,18 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { restore } from '../../src/restore.js'
-import { compareImages, copyOf, nbdkit, nbdkitOnTcp, qemuNbd } from '../support/nbd-servers.js'
+import {
+  compareImages,
+  copyOf,
+  nbdkit,
+  nbdkitOnTcp,
+  qemuNbd,
+  storageDaemon,
+} from '../support/nbd-servers.js'
 import { backedUp, idOf, makeRepository, restored } from '../support/repository.js'
 import { changeVolume, makeVolume, MiB } from '../support/volumes.js'
 
@@ -37,6 +45,29 @@ t.test('a raw file and a qcow2 through qemu-nbd, over what they held', async t =
     content.copy(expected)
     writeFileSync(join(dir, 'expected'), expected)
     await t.resolves(compareImages([format, image], ['raw', join(dir, 'expected')]))
+  }
+})
+
+/** What a lost machine gets back: a qcow2 that is written through whoever owns it. */
+t.test('a qcow2 through qemu-storage-daemon, fresh and over what it held', async t => {
+  const { dir, repository, manifest, content } = await scene(t)
+  for (const held of ['nothing', 'noise']) {
+    const image = join(dir, `${held}.qcow2`)
+    const backing = join(dir, `${held}.backing`)
+    execFileSync('qemu-img', ['create', '-q', '-f', 'raw', backing, SIZE])
+    if (held === 'noise')
+      execFileSync('qemu-io', ['-f', 'raw', '-c', 'write -q -P 5 0 21M', backing])
+    // Zeroes must hide what lies below, and not only leave out what is above.
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', backing, '-F', 'raw', image])
+    const { uri, child } = await storageDaemon(t, image, { format: 'qcow2' })
+    await restored({ repository, manifest, target: uri, readBack: true })
+    child.kill('SIGTERM')
+    await once(child, 'exit')
+    const expected = Buffer.alloc(21 * MiB, held === 'noise' ? 5 : 0)
+    content.copy(expected)
+    writeFileSync(join(dir, 'expected'), expected)
+    await t.resolves(compareImages(['qcow2', image], ['raw', join(dir, 'expected')]), held)
+    t.doesNotThrow(() => execFileSync('qemu-img', ['check', '-q', '-f', 'qcow2', image]), held)
   }
 })
 
