@@ -15,6 +15,8 @@ export interface MachineOptions extends AbortOptions {
 const SCHEMES: Readonly<Record<string, Opener>> = {
   qmp: async (name, options) =>
     (await import('./hypervisor/qemu/open-qemu.js')).openQemu(name, options),
+  libvirt: async (name, options) =>
+    (await import('./hypervisor/libvirt/open-domain.js')).openDomain(name, options),
 }
 
 type Opener = (name: string, options: MachineOptions) => Promise<Machine>

@@ -68,9 +68,14 @@ const COVERED = {
 /** Starts it, and waits until it answers. */
 export async function startLibvirtd(
   t: Test,
-  { auth = 'none' }: { readonly auth?: 'none' | 'sasl' } = {},
+  {
+    auth = 'none',
+    prepare,
+  }: { readonly auth?: 'none' | 'sasl'; readonly prepare?: (folder: string) => () => void } = {},
 ): Promise<Libvirtd> {
   const folder = mkdtempSync(join(tmpdir(), 'lv-'))
+  // What is mounted later is not seen in its namespace.
+  const undo = prepare?.(folder)
   for (const name of Object.keys(COVERED)) mkdirSync(join(folder, name))
   writeFileSync(join(folder, 'etc', 'qemu.conf'), QEMU_CONF)
   writeFileSync(join(folder, 'etc', 'libvirtd.conf'), LIBVIRTD_CONF(auth))
@@ -78,7 +83,7 @@ export async function startLibvirtd(
     ([name, path]) => `mkdir -p ${path} && mount --bind ${join(folder, name)} ${path}`,
   )
   // The shell stays, as the namespace's init: it reaps what libvirt orphans, for which libvirt would wait.
-  const script = `${mounts.join(' && ')} && libvirtd & wait`
+  const script = `${mounts.join(' && ')} && libvirtd --pid-file /run/libvirt/own.pid & wait`
   const child = spawn(
     'setpriv',
     // However the test ends, unshare does, and then everything in its namespaces.
@@ -96,6 +101,7 @@ export async function startLibvirtd(
       child.kill('SIGKILL')
       await once(child, 'exit')
     }
+    undo?.()
     rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
   })
   const socket = join(folder, 'run', 'libvirt-sock')
@@ -119,21 +125,22 @@ export function domainXml(
   return [
     `<domain type='qemu'><name>${name}</name>${uuid === undefined ? '' : `<uuid>${uuid}</uuid>`}`,
     `<memory unit='MiB'>64</memory><vcpu>1</vcpu>`,
-    `<os><type arch='x86_64' machine='pc'>hvm</type><boot dev='hd'/></os>`,
+    `<os><type arch='x86_64' machine='pc'>hvm</type></os>`,
     `<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>`,
-    ...disks.map(diskXml),
+    ...disks.map((disk, nth) => diskXml(disk, nth + 1)),
     more,
     `<memballoon model='none'/></devices></domain>`,
   ].join('\n')
 }
 
-function diskXml(disk: DiskSpec): string {
+/** Of a disk without a place in the boot order the BIOS knows nothing. */
+function diskXml(disk: DiskSpec, order: number): string {
   const { target, path, format = 'qcow2', type = 'file', more = '', device = 'disk' } = disk
   const bus = device === 'cdrom' ? 'ide' : 'virtio'
   const source = type === 'file' ? `file='${path}'` : `dev='${path}'`
   return [
     `<disk type='${type}' device='${device}'><driver name='qemu' type='${format}'/>`,
-    `<source ${source}/><target dev='${target}' bus='${bus}'/>${more}</disk>`,
+    `<source ${source}/><target dev='${target}' bus='${bus}'/><boot order='${order}'/>${more}</disk>`,
   ].join('')
 }
 
@@ -168,7 +175,10 @@ export async function guestIo(
   const device = `/machine/peripheral/virtio-disk${disk}/virtio-backend`
   const log = join(libvirtd.folder, 'log', 'qemu', `${domain}.log`)
   const before = readFileSync(log, 'utf8').length
-  await libvirtd.virsh('qemu-monitor-command', domain, '--hmp', `qemu-io -d ${device} "${command}"`)
+  // Flushed, so that the image's file has it too, also what QEMU keeps of its tables.
+  for (const one of [command, 'flush']) {
+    await libvirtd.virsh('qemu-monitor-command', domain, '--hmp', `qemu-io -d ${device} "${one}"`)
+  }
   const said = readFileSync(log, 'utf8').slice(before)
   if (/error|failed|No space/i.test(said)) throw new Error(`the guest's ${command}: ${said}`)
 }

@@ -1,5 +1,8 @@
 /** The disks of a domain, as its description tells them. */
 import { MoverError } from '../../core/errors.js'
+import { invariant } from '../../core/invariant.js'
+import type { OpenDomain } from './open-domain.js'
+import type { QemuOwner } from './scratch-folder.js'
 import { attributeOf, childOf, childrenOf, type XmlElement } from './xml.js'
 
 /** A disk that a backup can have. */
@@ -26,6 +29,16 @@ export interface DomainDisks {
   readonly leftOut: readonly LeftOutDisk[]
 }
 
+/** Who a running domain's QEMU runs as; null where its description does not say. */
+export function qemuOwner(domain: XmlElement): QemuOwner | null {
+  const labels = childrenOf(domain, 'seclabel').filter(
+    label => attributeOf(label, 'model') === 'dac',
+  )
+  const label = labels.map(one => childOf(one, 'label')?.text ?? '').find(text => text !== '')
+  const [, uid, gid] = /^\+(\d{1,10}):\+(\d{1,10})$/.exec(label ?? '') ?? []
+  return uid === undefined || gid === undefined ? null : { uid: Number(uid), gid: Number(gid) }
+}
+
 /** Reads all disks of a domain's description. HYPERVISOR_FAILED where one has no name. */
 export function disksOf(domain: XmlElement): DomainDisks {
   const disks: DomainDisk[] = []
@@ -37,6 +50,20 @@ export function disksOf(domain: XmlElement): DomainDisks {
     else disks.push(diskOf(element, target))
   }
   return { disks, leftOut }
+}
+
+/** Which disk it is, for a manifest. */
+export function diskIdentity({ domain, chosen }: OpenDomain, target: string): string {
+  const disk = chosen.disks.find(one => one.target === target)
+  invariant(disk !== undefined, 'a disk that is backed up was chosen')
+  const serial = disk.serial === null ? '' : ` serial ${disk.serial}`
+  const wwn = disk.wwn === null ? '' : ` wwn ${disk.wwn}`
+  return `libvirt domain ${domain.uuid} disk ${target}${serial}${wwn} at ${disk.path}`
+}
+
+/** The disk that an identity names; null where it is none of a domain of libvirt. */
+export function diskOfIdentity(identity: string): string | null {
+  return /^libvirt domain [-0-9a-f]{36} disk (\w+) /.exec(identity)?.[1] ?? null
 }
 
 /** The elements of all disks, cdroms and floppies. */

@@ -1,4 +1,5 @@
 /** What is asked of one domain. Structs are those of libvirt's src/remote/remote_protocol.x. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
 import type { LibvirtConnection } from './connection.js'
@@ -22,6 +23,9 @@ const CRASHED = 6
 const UUID_BYTES = 16
 /** A checkpoint takes a name, and its domain a name, a UUID and a number. */
 const CHECKPOINT_BYTES_MIN = 4 + 4 + UUID_BYTES + 4
+
+const LISTINGS_MAX = 20
+const LISTING_PAUSE_MS = 100
 
 /** As libvirt names a domain: remote_nonnull_domain. */
 export interface DomainName {
@@ -127,6 +131,19 @@ export class Domain {
 
   /** Names of all checkpoints, parents before their children. */
   async checkpoints(options?: AbortOptions): Promise<string[]> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#checkpoints(options)
+      } catch (error) {
+        // libvirt trips over a checkpoint that is made at this very moment, and says nonsense.
+        if (!isLibvirtError(error, LIBVIRT_ERRORS.invalidArgument) || tries === LISTINGS_MAX)
+          throw error
+        await sleep(LISTING_PAUSE_MS)
+      }
+    }
+  }
+
+  async #checkpoints(options?: AbortOptions): Promise<string[]> {
     const answer = await this.#call('domainListAllCheckpoints', 'list its checkpoints', {
       args: this.#args().int(1).uint(LIST_TOPOLOGICAL),
       ...options,

@@ -5,6 +5,7 @@ import { XdrReader } from './xdr.js'
 /** Codes that we look at: virErrorNumber in libvirt's include/libvirt/virterror.h. */
 export const LIBVIRT_ERRORS = {
   noSupport: 3,
+  invalidArgument: 8,
   operationDenied: 29,
   noDomain: 42,
   authFailed: 45,

@@ -1,0 +1,493 @@
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { MoverError } from '../../../src/core/errors.js'
+import type { MoverEvent } from '../../../src/core/progress.js'
+import type { Repository } from '../../../src/repository.js'
+import {
+  backupMachine,
+  type BackupMachineOptions,
+  type BackupMachineResult,
+} from '../../../src/backup-machine.js'
+import { openMachine } from '../../../src/open-machine.js'
+import {
+  defineDomain,
+  domainXml,
+  guestIo,
+  makeImage,
+  qemuPid,
+  startLibvirtd,
+  type DiskSpec,
+  type Libvirtd,
+} from '../../support/libvirtd.js'
+import { makeRepository, restored } from '../../support/repository.js'
+import { runMoverJson } from '../../support/run-mover.js'
+
+const VM = 'vm'
+
+/** A running domain with two disks and a repository beside it. */
+interface Scene {
+  readonly libvirtd: Libvirtd
+  readonly repository: Repository
+  readonly folder: string
+  readonly scratch: string
+  readonly options: RunOptions
+}
+
+interface SceneOptions {
+  readonly disks?: (folder: string) => readonly DiskSpec[]
+  readonly prepare?: (folder: string) => () => void
+}
+
+async function scene(t: Test, { disks, prepare }: SceneOptions = {}): Promise<Scene> {
+  const libvirtd = await startLibvirtd(t, prepare === undefined ? {} : { prepare })
+  const { folder, socket } = libvirtd
+  const scratch = join(folder, 's')
+  mkdirSync(scratch)
+  const specs = disks?.(folder) ?? ['vda', 'vdb'].map(target => qcow2(folder, target))
+  for (const { path, format = 'qcow2' } of specs) await makeImage(path, '64M', format)
+  await defineDomain(libvirtd, domainXml(VM, specs))
+  const repository = await makeRepository(t, join(folder, 'repository'))
+  const machine = `libvirt:${VM}?socket=${socket}`
+  return {
+    libvirtd,
+    repository,
+    folder,
+    scratch,
+    options: { machine, repository, scratch, volume: VM },
+  }
+}
+
+function qcow2(folder: string, target: string): DiskSpec {
+  return { target, path: join(folder, `${target}.qcow2`) }
+}
+
+interface RunOptions extends Omit<BackupMachineOptions, 'machine'> {
+  readonly machine: string
+  readonly scratch: string | null
+}
+
+interface Ran extends BackupMachineResult {
+  readonly events: readonly MoverEvent[]
+}
+
+/** Backs up to the end; `events` are there as they come. */
+async function ran(
+  { machine: name, scratch, ...options }: RunOptions,
+  events: MoverEvent[] = [],
+): Promise<Ran> {
+  await using machine = await openMachine(name, { scratch })
+  await using job = backupMachine({ machine, ...options })
+  for await (const event of job.events) events.push(event)
+  return { ...(await job.result), events }
+}
+
+/** Holds each backed-up disk against the image as it is now: nothing may have been written since. */
+async function matchesImages(t: Test, here: Scene, { disks }: Pick<Ran, 'disks'>) {
+  for (const disk of disks) {
+    const target = await restoredDisk(here, { disks: [disk] })
+    const { path, format } = await imageOf(
+      here.libvirtd,
+      disk.volume.slice(disk.volume.indexOf('/') + 1),
+    )
+    const formats = ['-f', 'raw', '-F', format]
+    execFileSync('qemu-img', ['compare', '-q', '-U', ...formats, target, path])
+    t.pass(`${disk.volume} is what the guest has`)
+  }
+}
+
+/** The first disk of a run, restored to a file. */
+async function restoredDisk({ folder, repository }: Scene, { disks }: Pick<Ran, 'disks'>) {
+  const target = join(folder, 'restored')
+  const manifest = disks[0]?.manifest ?? ''
+  await restored({ repository, manifest, target, force: ['exists'] })
+  return target
+}
+
+async function imageOf(libvirtd: Libvirtd, target: string) {
+  const lines = (await libvirtd.virsh('domblklist', VM)).split('\n')
+  const path =
+    lines.map(line => line.trim().split(/\s+/)).find(([name]) => name === target)?.[1] ?? ''
+  return { path, format: path.endsWith('.raw') ? 'raw' : 'qcow2' }
+}
+
+async function checkpoints({ libvirtd }: Scene): Promise<string[]> {
+  const names = await libvirtd.virsh('checkpoint-list', VM, '--name')
+  return names === '' ? [] : names.split('\n')
+}
+
+/** All disks of a run share one. */
+const checkpointOf = ({ disks }: Ran) => disks[0]?.checkpoint ?? ''
+const modes = ({ disks }: Ran) => disks.map(({ mode }) => mode)
+const reasons = ({ disks }: Ran) => disks.map(({ reason }) => reason)
+const warnings = ({ events }: Ran) => warningsIn(events)
+const warningsIn = (events: readonly MoverEvent[]) =>
+  events.flatMap(event => (event.type === 'warning' ? [event.code] : []))
+
+t.test(
+  'the disks of a running domain are backed up at one moment, then by what changed',
+  async t => {
+    const here = await scene(t)
+    const { libvirtd, scratch, options } = here
+    await guestIo(libvirtd, VM, 'write -P 0x11 5M 64k')
+    await guestIo(libvirtd, VM, 'write -P 0x22 1M 1M', 1)
+    const full = await ran(options)
+    t.strictSame(modes(full), ['full', 'full'])
+    t.strictSame(warnings(full), [])
+    await matchesImages(t, here, full)
+    t.strictSame(await checkpoints(here), [checkpointOf(full)])
+
+    await guestIo(libvirtd, VM, 'write -P 0x33 40M 64k')
+    await guestIo(libvirtd, VM, 'write -z -u 5M 64k')
+    const next = await ran(options)
+    t.strictSame(modes(next), ['incremental', 'incremental'])
+    t.strictSame(reasons(next), [null, null])
+    t.strictSame(
+      next.disks.map(({ bytes }) => bytes.read),
+      [65_536, 0],
+    )
+    await matchesImages(t, here, next)
+    t.strictSame(await checkpoints(here), [checkpointOf(next)])
+    t.strictSame(readdirSync(scratch), [], 'and nothing is left behind')
+    t.equal(await libvirtd.virsh('domjobinfo', VM), 'Job type:         None')
+
+    const [manifest] = await here.repository.manifests('vm/vda')
+    t.match(manifest?.set, { id: full.set, members: 2 })
+    t.match(manifest?.attachments, [{ name: 'domain.xml' }])
+    t.match(manifest?.source.identity, /^libvirt domain [-0-9a-f]{36} disk vda at /)
+    t.ok(qemuPid(libvirtd, VM) > 0)
+  },
+)
+
+/** A scene of which a full backup is there, and in which the guest has written since. */
+async function backedUpScene(t: Test, options: SceneOptions = {}) {
+  const here = await scene(t, options)
+  await guestIo(here.libvirtd, VM, 'write -P 0x11 5M 1M')
+  await ran(here.options)
+  await guestIo(here.libvirtd, VM, 'write -P 0x22 6M 64k')
+  return here
+}
+
+async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
+  for (let tries = 0; tries < 500; tries += 1) {
+    if (await isSo()) return
+    await sleep(20)
+  }
+  throw new Error('it never came to pass')
+}
+
+const isOff = async ({ libvirtd }: Scene) => (await libvirtd.virsh('domstate', VM)) === 'shut off'
+
+t.test('L1: bitmaps survive a clean shutdown and start', async t => {
+  const here = await backedUpScene(t)
+  await here.libvirtd.virsh('destroy', VM, '--graceful')
+  await here.libvirtd.virsh('start', VM)
+  await guestIo(here.libvirtd, VM, 'write -P 0x33 30M 64k')
+  const next = await ran(here.options)
+  t.strictSame(
+    [modes(next), reasons(next)],
+    [
+      ['incremental', 'incremental'],
+      [null, null],
+    ],
+  )
+  t.equal(next.disks[0]?.bytes.read, 2 * 65_536)
+  await matchesImages(t, here, next)
+})
+
+t.test('L2: a job of somebody else is told at once, and left alone', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, folder, options } = here
+  const before = await checkpoints(here)
+  const xml = join(folder, 'job.xml')
+  writeFileSync(
+    xml,
+    `<domainbackup mode='pull'><server transport='unix' socket='${folder}/b'/><disks><disk name='vda' type='file'><scratch file='${folder}/x'/></disk></disks></domainbackup>`,
+  )
+  await libvirtd.virsh('backup-begin', VM, xml)
+  const startedMs = performance.now()
+  await t.rejects(ran(options), {
+    code: 'HYPERVISOR_REFUSED',
+    message:
+      /busy with a backup that mover did not begin: pull mode, full, of vda, served at .*\/b$/,
+  })
+  t.ok(performance.now() - startedMs < 10_000, 'libvirt would have waited for 30 seconds')
+  t.match(await libvirtd.virsh('backup-dumpxml', VM), /mode='pull'/, 'it goes on')
+  t.strictSame(await checkpoints(here), before)
+  await libvirtd.virsh('domjobabort', VM)
+  const next = await ran(options)
+  t.strictSame(modes(next), ['incremental', 'incremental'])
+  await matchesImages(t, here, next)
+})
+
+t.test('L2: a mover that lives is not disturbed by another one', async t => {
+  const here = await scene(t)
+  await guestIo(here.libvirtd, VM, 'write -P 0x11 0 32M')
+  const controller = new AbortController()
+  const slow = ran({ ...here.options, bytesPerSecond: 4 * 1024 ** 2, signal: controller.signal })
+  await until(() => readdirSync(here.scratch).length > 0)
+  await until(async () => (await checkpoints(here)).length > 0)
+  await t.rejects(ran(here.options), {
+    code: 'HYPERVISOR_REFUSED',
+    message: /another mover, which lives/,
+  })
+  t.equal((await checkpoints(here)).length, 1, 'its checkpoint is not taken for a leftover')
+  controller.abort()
+  await t.rejects(slow, { code: 'CANCELLED' })
+  t.strictSame(await checkpoints(here), [], 'a cancelled backup leaves none')
+  t.strictSame(readdirSync(here.scratch), [])
+})
+
+t.test('L3: checkpoints of others are neither used nor deleted', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd } = here
+  await libvirtd.virsh('checkpoint-create-as', VM, 'theirs')
+  await guestIo(libvirtd, VM, 'write -P 0x33 20M 64k')
+  const next = await ran(here.options)
+  t.strictSame(modes(next), ['incremental', 'incremental'])
+  await matchesImages(t, here, next)
+  t.strictSame((await checkpoints(here)).sort(), [checkpointOf(next), 'theirs'].sort())
+})
+
+t.test('L3: a checkpoint that was made and never committed goes', async t => {
+  const here = await backedUpScene(t)
+  // As a run leaves it that was killed after its checkpoint was made, and whose job has ended.
+  const [own = ''] = await checkpoints(here)
+  const description = /<description>(.*)<\/description>/.exec(
+    await here.libvirtd.virsh('checkpoint-dumpxml', VM, own, '--no-domain'),
+  )?.[1]
+  await here.libvirtd.virsh('checkpoint-create-as', VM, 'mover-0123456789abcdef', description ?? '')
+  await guestIo(here.libvirtd, VM, 'write -P 0x33 20M 64k')
+  const next = await ran(here.options)
+  t.strictSame([modes(next), warnings(next)], [['incremental', 'incremental'], []])
+  t.equal(next.disks[0]?.bytes.read, 2 * 65_536, 'what was written before it and after it')
+  await matchesImages(t, here, next)
+  t.strictSame(await checkpoints(here), [checkpointOf(next)])
+})
+
+t.test(
+  'L4: QEMU is killed, and every bitmap with it: a rescan, and then tracking again',
+  async t => {
+    const here = await backedUpScene(t)
+    const { libvirtd } = here
+    process.kill(qemuPid(libvirtd, VM), 'SIGKILL')
+    await until(() => isOff(here))
+    await libvirtd.virsh('start', VM)
+    await guestIo(libvirtd, VM, 'write -P 0x33 30M 64k')
+    const next = await ran(here.options)
+    t.strictSame(modes(next), ['rescan', 'rescan'])
+    t.match(reasons(next), [/^the bitmap is missing or broken/, /^the bitmap is missing/])
+    t.equal(next.events.filter(({ type }) => type === 'fallback').length, 2)
+    await matchesImages(t, here, next)
+    t.strictSame(await checkpoints(here), [checkpointOf(next)], 'the broken ones are gone')
+    await guestIo(libvirtd, VM, 'write -P 0x44 31M 64k')
+    const later = await ran(here.options)
+    t.strictSame(modes(later), ['incremental', 'incremental'])
+    await matchesImages(t, here, later)
+  },
+)
+
+t.test('L4: one disk has lost its bitmap, the other has not', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, folder } = here
+  const [own = ''] = await checkpoints(here)
+  await libvirtd.virsh('destroy', VM, '--graceful')
+  execFileSync('qemu-img', ['bitmap', '--remove', join(folder, 'vda.qcow2'), own])
+  await libvirtd.virsh('start', VM)
+  await guestIo(libvirtd, VM, 'write -P 0x55 9M 64k', 1)
+  const next = await ran(here.options)
+  t.strictSame(modes(next), ['rescan', 'incremental'])
+  t.equal(next.disks[1]?.bytes.read, 65_536)
+  await matchesImages(t, here, next)
+  t.strictSame(await checkpoints(here), [checkpointOf(next)])
+})
+
+t.test('L5: a disk that has grown is read whole, its new tail with it', async t => {
+  const here = await backedUpScene(t)
+  await here.libvirtd.virsh('blockresize', VM, 'vda', '80M')
+  await guestIo(here.libvirtd, VM, 'write -P 0x66 72M 64k')
+  const next = await ran(here.options)
+  t.strictSame(modes(next), ['rescan', 'incremental'])
+  t.strictSame(reasons(next), ['resized', null])
+  await matchesImages(t, here, next)
+})
+
+t.test('L6: an external snapshot of libvirt carries the bitmap on', async t => {
+  const here = await backedUpScene(t)
+  await here.libvirtd.virsh('snapshot-create-as', VM, 's1', '--disk-only', '--no-metadata')
+  await guestIo(here.libvirtd, VM, 'write -P 0x77 40M 64k')
+  const next = await ran(here.options)
+  t.strictSame(
+    [modes(next), reasons(next)],
+    [
+      ['incremental', 'incremental'],
+      [null, null],
+    ],
+  )
+  t.equal(
+    next.disks[0]?.bytes.read,
+    2 * 65_536,
+    'what was written before the snapshot and after it',
+  )
+  await matchesImages(t, here, next)
+})
+
+t.test(
+  'L7: a backup is given up before its scratch folder is full, and the guest goes on',
+  async t => {
+    let small = ''
+    const here = await backedUpScene(t, {
+      prepare: folder => {
+        small = join(folder, 'small')
+        mkdirSync(small)
+        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16M', 'tmpfs', small])
+        return () => execFileSync('umount', ['-l', small])
+      },
+    })
+    const { libvirtd, options } = here
+    await guestIo(libvirtd, VM, 'write -P 0x33 0 48M')
+    const before = await checkpoints(here)
+    const events: MoverEvent[] = []
+    const slow = ran({ ...options, scratch: small, bytesPerSecond: 4 * 1024 ** 2 }, events)
+    const outcome = slow.then(
+      () => 'done',
+      (error: MoverError) => error.code,
+    )
+    await until(() => events.some(event => event.type === 'progress'))
+    // From the end, which is read last: all that is overwritten has to be put aside.
+    for (let megabyte = 47; megabyte > 20; megabyte -= 1) {
+      await guestIo(libvirtd, VM, `write -P 0x44 ${megabyte}M 1M`)
+      await sleep(50)
+    }
+    t.match(await outcome, /^(SOURCE|HYPERVISOR)_FAILED$/)
+    t.match(warningsIn(events), ['SCRATCH_SMALL', 'SCRATCH_FULL'])
+    t.strictSame(readdirSync(small), [])
+    t.strictSame(await checkpoints(here), before, 'tracking goes on from the last backup')
+    const next = await ran(options)
+    t.strictSame(modes(next), ['incremental', 'incremental'])
+    await matchesImages(t, here, next)
+  },
+)
+
+t.test('a backup that fails gives its changes back to the old checkpoint', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, options } = here
+  const before = await checkpoints(here)
+  const controller = new AbortController()
+  await guestIo(libvirtd, VM, 'write -P 0x33 0 32M')
+  const slow = ran({ ...options, bytesPerSecond: 4 * 1024 ** 2, signal: controller.signal })
+  await until(async () => (await checkpoints(here)).length > before.length)
+  await guestIo(libvirtd, VM, 'write -P 0x44 50M 64k')
+  controller.abort()
+  await t.rejects(slow, { code: 'CANCELLED' })
+  t.strictSame(await checkpoints(here), before)
+  await guestIo(libvirtd, VM, 'write -P 0x55 60M 64k')
+  const next = await ran(options)
+  t.strictSame(modes(next), ['incremental', 'incremental'])
+  t.equal(next.disks[0]?.bytes.read, 32 * 1024 ** 2 + 2 * 65_536, 'before, during and after it')
+  await matchesImages(t, here, next)
+})
+
+t.test(
+  'disks that cannot be backed up are named, and one without bitmaps is read whole',
+  async t => {
+    const here = await scene(t, {
+      disks: folder => [
+        qcow2(folder, 'vda'),
+        { target: 'vdb', path: join(folder, 'vdb.raw'), format: 'raw' },
+        { target: 'hdc', path: join(folder, 'cd.raw'), format: 'raw', device: 'cdrom' },
+      ],
+    })
+    const { libvirtd, options } = here
+    await guestIo(libvirtd, VM, 'write -P 0x11 5M 64k', 1)
+    const full = await ran(options)
+    t.strictSame(
+      [modes(full), reasons(full), warnings(full)],
+      [['full', 'full'], [null, null], ['DISK_LEFT_OUT']],
+    )
+    await matchesImages(t, here, full)
+    await guestIo(libvirtd, VM, 'write -P 0x22 6M 64k', 1)
+    const next = await ran(options)
+    t.strictSame(modes(next), ['incremental', 'rescan'])
+    t.strictSame(reasons(next), [null, 'an image of format raw keeps no bitmaps'])
+    await matchesImages(t, here, next)
+
+    const one = await ran({
+      ...options,
+      machine: options.machine.replace(VM, `${VM}/vdb`),
+      volume: 'b',
+    })
+    t.match(one.disks, [{ volume: 'b', mode: 'full' }])
+    t.strictSame(warnings(one), [])
+    t.strictSame(await checkpoints(here), [checkpointOf(next)], 'the chain of both is left alone')
+    const named = (disk: string) => ({
+      ...options,
+      machine: options.machine.replace(VM, `${VM}/${disk}`),
+    })
+    await t.rejects(ran(named('vdx')), { code: 'ARGUMENT_INVALID', remedy: /vda, vdb, hdc/ })
+    await t.rejects(ran(named('hdc')), { code: 'HYPERVISOR_REFUSED', message: /it is a cdrom/ })
+    await t.rejects(ran({ ...options, scratch: null }), {
+      code: 'ARGUMENT_INVALID',
+      remedy: /--scratch/,
+    })
+  },
+)
+
+t.test('two repositories track one domain beside each other', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, folder, options } = here
+  const other = { ...here, repository: await makeRepository(t, join(folder, 'other')) }
+  await ran({ ...options, repository: other.repository })
+  t.equal((await checkpoints(here)).length, 2)
+  await guestIo(libvirtd, VM, 'write -P 0x33 30M 64k')
+  const first = await ran(options)
+  t.equal(first.disks[0]?.bytes.read, 2 * 65_536)
+  await matchesImages(t, here, first)
+  const second = await ran({ ...options, repository: other.repository })
+  t.equal(second.disks[0]?.bytes.read, 65_536)
+  await matchesImages(t, other, second)
+  t.equal((await checkpoints(here)).length, 2)
+})
+
+t.test('a domain that is off is read where its disks lie', async t => {
+  const here = await scene(t, {
+    disks: folder => [{ target: 'vda', path: join(folder, 'vda.raw'), format: 'raw' }],
+  })
+  await guestIo(here.libvirtd, VM, 'write -P 0x11 5M 64k')
+  await here.libvirtd.virsh('destroy', VM, '--graceful')
+  const off = await ran({ ...here.options, scratch: null })
+  t.strictSame(modes(off), ['full'])
+  const again = await ran({ ...here.options, scratch: null })
+  t.strictSame(modes(again), ['rescan'])
+  t.match(reasons(again), [/^the domain is off/])
+  execFileSync('cmp', [await restoredDisk(here, again), join(here.folder, 'vda.raw')])
+})
+
+t.test('mover is killed in the middle: the next run ends its job and goes on', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, scratch, repository, options } = here
+  const before = await checkpoints(here)
+  await guestIo(libvirtd, VM, 'write -P 0x33 0 32M')
+  const words = ['backup', options.machine, '--volume', VM, '--scratch', scratch, '--rate', '4MiB']
+  const killed = await runMoverJson(words, {
+    repository: repository.path,
+    killFrom: /"type":"progress"/,
+    killAfterMs: 300,
+  })
+  t.equal(killed.signal, 'SIGKILL')
+  t.match(await libvirtd.virsh('backup-dumpxml', VM), /mode='pull'/, 'its job lives on')
+  t.equal((await checkpoints(here)).length, 2, 'and so does its checkpoint')
+  t.equal(readdirSync(scratch).length, 1)
+  await guestIo(libvirtd, VM, 'write -P 0x44 50M 64k')
+
+  const next = await ran(options)
+  t.strictSame(warnings(next), ['RECOVERED'])
+  t.strictSame(modes(next), ['incremental', 'incremental'])
+  t.equal(next.disks[0]?.bytes.read, 32 * 1024 ** 2 + 65_536)
+  await matchesImages(t, here, next)
+  t.strictSame(await checkpoints(here), [checkpointOf(next)])
+  t.not(checkpointOf(next), before[0])
+  t.strictSame(readdirSync(scratch), [])
+})
