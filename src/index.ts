@@ -33,6 +33,11 @@ export {
   type RepositoryInfo,
 } from './repository.js'
 export type { RepositoryDefaults } from './store/repository-config.js'
+export {
+  restoreDomain,
+  type RestoreDomainOptions,
+  type RestoreDomainResult,
+} from './restore-domain.js'
 export { restore, type RestoreOptions, type RestoreResult, type RestoredBytes } from './restore.js'
 export {
   bitmapChanges,

@@ -20,6 +20,7 @@ import type {
 import type { MappedExtent } from '../map-manifest.js'
 import type { RebuildIndexResult } from '../rebuild-index.js'
 import type { RepositoryInfo } from '../repository.js'
+import type { RestoreDomainResult } from '../restore-domain.js'
 import type { RestoredBytes, RestoreResult } from '../restore.js'
 import type { Tracker } from '../source/tracking.js'
 import type { VerifyResult } from '../verify.js'
@@ -216,6 +217,19 @@ const backupFields: Fields<BackupResult> = {
   writer: text,
 }
 
+const restoreFields: Fields<RestoreResult> = {
+  operation: { const: 'restore' },
+  manifest: hex,
+  volume: text,
+  target: text,
+  onto: textOrNull,
+  bytes: restoredBytes,
+  untouchedTailBytes: count,
+  readBack: flag,
+  dryRun: flag,
+  seconds: amount,
+}
+
 const results: Readonly<Record<string, Schema>> = {
   init: result<RepositoryInfo & { operation: 'init' }>({
     operation: { const: 'init' },
@@ -234,16 +248,14 @@ const results: Readonly<Record<string, Schema>> = {
     disks: list(record<BackupResult>('the backup of one disk', backupFields)),
     seconds: amount,
   }),
-  restore: result<RestoreResult>({
-    operation: { const: 'restore' },
-    manifest: hex,
-    volume: text,
-    target: text,
-    onto: textOrNull,
-    bytes: restoredBytes,
-    untouchedTailBytes: count,
-    readBack: flag,
-    dryRun: flag,
+  restore: result<RestoreResult>(restoreFields),
+  restoreDomain: result<RestoreDomainResult>({
+    operation: { const: 'restore-domain' },
+    domain: text,
+    domainXml: text,
+    set: hexOrNull,
+    disks: list(record<RestoreResult>('a disk, restored', restoreFields)),
+    missing: list(text),
     seconds: amount,
   }),
   cat: result<CatResult>({

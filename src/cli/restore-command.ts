@@ -1,15 +1,23 @@
 import { MoverError } from '../core/errors.js'
+import type { RestoreDomainResult } from '../restore-domain.js'
 import type { RestoreResult } from '../restore.js'
 import type { ForceReason } from '../target/target-guard.js'
 import { BUDGET_OPTIONS } from './budget-options.js'
 import { catToStdout } from './cat-command.js'
-import { defineCommand, type OptionTable, type OptionValues } from './command.js'
+import {
+  defineCommand,
+  type Context,
+  type OperandSpec,
+  type OptionTable,
+  type OptionValues,
+} from './command.js'
 import { EXIT_CODES } from './exit-codes.js'
 import { followJob } from './follow-job.js'
 import { given } from './given.js'
 import { MANIFEST_OPERAND } from './manifest-operand.js'
 import { parseText, parseWordOf } from './option-values.js'
 import { openRepositoryOf } from './repository-of.js'
+import { restoreDomainSummary } from './restore-domain-summary.js'
 import { restoreSummary } from './restore-summary.js'
 
 /** Every refusal that may be lifted; the type makes the list complete. */
@@ -43,6 +51,20 @@ const OPTIONS = {
     help: 'refuse a device that has not this WWID or serial',
   },
   'read-back': { help: 'read TARGET again when it is flushed, past the cache, and compare' },
+  'domain-xml': {
+    value: 'FILE',
+    parse: parseText,
+    completes: 'file',
+    help:
+      'write all disks of the domain that MANIFEST is of, as they were at that moment, and into FILE a ' +
+      'description from which libvirt defines it again. TARGET is then a folder, for DISK.raw',
+  },
+  disk: {
+    value: 'DISK=TARGET',
+    parse: parseDiskPlace,
+    many: true,
+    help: 'with --domain-xml, a file or a device that one disk is to be written to',
+  },
   ...BUDGET_OPTIONS,
   'dry-run': { help: 'say what would be written; write nothing' },
 } as const satisfies OptionTable
@@ -76,6 +98,10 @@ export const restoreCommand = defineCommand({
       says: 'to this LUN and no other, and read it again',
     },
     {
+      line: 'mover restore vm-42/vda@latest /var/lib/libvirt/images --domain-xml vm-42.xml',
+      says: 'a lost domain of libvirt; then virsh define vm-42.xml, virsh start vm-42',
+    },
+    {
       line: 'mover restore vm-42/sda@latest~1 vm42.img --onto vm-42/sda@latest --force=exists',
       says: 'back by one state, writing only what differs',
     },
@@ -90,6 +116,11 @@ export const restoreCommand = defineCommand({
     if (operands.target === '-') {
       refuseForStdout(options)
       return await catToStdout({ context, manifest: operands.manifest, range: undefined })
+    }
+    const domainXml = options['domain-xml']
+    if (domainXml !== undefined) return await restoreWholeDomain(domainXml, context)
+    if (options.disk.length > 0) {
+      throw new MoverError('ARGUMENT_INVALID', '--disk means nothing without --domain-xml')
     }
     await using repository = await openRepositoryOf(context)
     const { restore } = await import('../restore.js')
@@ -114,6 +145,52 @@ export const restoreCommand = defineCommand({
     return EXIT_CODES.done
   },
 })
+
+/** All disks of a domain, and its description. */
+async function restoreWholeDomain(domainXml: string, context: RestoreContext): Promise<number> {
+  const { options, operands, report, signal } = context
+  const without = ['onto', 'identity', 'dry-run'] as const
+  const other = without.find(name => options[name] !== undefined && options[name] !== false)
+  if (other !== undefined) {
+    throw new MoverError('ARGUMENT_INVALID', `--${other} means nothing with --domain-xml`)
+  }
+  await using repository = await openRepositoryOf(context)
+  const { restoreDomain } = await import('../restore-domain.js')
+  const job = restoreDomain({
+    repository,
+    manifest: operands.manifest,
+    folder: operands.target,
+    places: placesOf(options.disk),
+    domainXml,
+    force: options.force,
+    readBack: options['read-back'],
+    signal,
+    ...given({
+      workers: options.workers,
+      bytesPerSecond: options.rate,
+      bytesInFlight: options['in-flight'],
+    }),
+  })
+  const result: RestoreDomainResult = await followJob(job, report)
+  await report.result(result, { summary: restoreDomainSummary(result) })
+  return EXIT_CODES.done
+}
+
+type RestoreContext = Context<typeof OPTIONS, { manifest: OperandSpec; target: OperandSpec }>
+
+function parseDiskPlace(text: string): readonly [disk: string, place: string] {
+  const [, disk, place] = /^(\w+)=(.+)$/s.exec(text) ?? []
+  if (disk !== undefined && place !== undefined) return [disk, place]
+  throw new MoverError('ARGUMENT_INVALID', `'${text}' is not DISK=TARGET`)
+}
+
+function placesOf(
+  pairs: readonly (readonly [disk: string, place: string])[],
+): Readonly<Record<string, string>> {
+  const places = new Map(pairs)
+  if (places.size === pairs.length) return Object.fromEntries(places)
+  throw new MoverError('ARGUMENT_INVALID', 'one disk cannot go to two places')
+}
 
 /** What comes out of stdout comes in order, once, and cannot be read again. */
 function refuseForStdout(options: OptionValues<typeof OPTIONS>): void {

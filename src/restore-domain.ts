@@ -1,0 +1,204 @@
+import { mkdir, open, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import type { AbortOptions } from './core/abort.js'
+import type { BudgetOptions } from './core/budgets.js'
+import { MoverError } from './core/errors.js'
+import { startJob, type Job, type JobContext } from './core/job.js'
+import type { Manifest } from './core/manifest.js'
+import { isNbdUri } from './core/nbd-uri.js'
+import { DOMAIN_XML_NAME } from './hypervisor/libvirt/domain-attachments.js'
+import { diskOfIdentity } from './hypervisor/libvirt/domain-disks.js'
+import { restoredDomain, type RestoredPlace } from './hypervisor/libvirt/restored-domain-xml.js'
+import type { Repository } from './repository.js'
+import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
+import { readAttachment } from './store/attachments.js'
+
+type DiskOptions = Pick<RestoreOptions, 'force' | 'readBack'>
+
+export interface RestoreDomainOptions extends AbortOptions, BudgetOptions, DiskOptions {
+  readonly repository: Repository
+  /** A reference to the manifest of one disk; those of the same set are restored with it. */
+  readonly manifest: string
+  /** A folder for the disks, `vda.raw` and so on; it is made where it is not there. */
+  readonly folder: string
+  /** Other places, by the disk's name: a file that is made, or a block device. */
+  readonly places?: Readonly<Record<string, string>>
+  /** The file that the domain's description is written to; it must not be there yet. */
+  readonly domainXml: string
+}
+
+export interface RestoreDomainResult {
+  readonly operation: 'restore-domain'
+  readonly domain: string
+  readonly domainXml: string
+  /** Id of the set; null where the disk was backed up by itself. */
+  readonly set: string | null
+  readonly disks: readonly RestoreResult[]
+  /** What the description needs and the backup does not have. */
+  readonly missing: readonly string[]
+  readonly seconds: number
+}
+
+type Options = Omit<RestoreDomainOptions, 'signal'>
+
+/**
+ * Writes the disks of a domain as they were at one moment, and a description from which libvirt can define
+ * the domain again. The description is written last: when it is there, the disks are whole.
+ */
+export function restoreDomain({
+  signal,
+  ...options
+}: RestoreDomainOptions): Job<RestoreDomainResult> {
+  return startJob(context => run(options, context), { signal })
+}
+
+async function run(options: Options, context: JobContext): Promise<RestoreDomainResult> {
+  const startedMs = performance.now()
+  const { repository, domainXml } = options
+  const { signal, emit } = context
+  const named = await repository.resolve(options.manifest, null, { signal })
+  const description = await descriptionOf(named, options)
+  const members = await membersOf(named, repository)
+  const targets = targetsOf(members, options)
+  await refuseExisting(domainXml)
+  await mkdir(options.folder, { recursive: true })
+  const disks: RestoreResult[] = []
+  for (const [disk, manifest] of members) {
+    emit({ type: 'stage', stage: `disk ${disk}` })
+    disks.push(await restoreDisk(manifest, targets.get(disk) ?? '', options, context))
+  }
+  const { name, xml, missing } = restoredDomain(description, await placesOf(targets))
+  for (const what of missing) {
+    const message = `the description of '${name}' names what was not backed up: ${what}`
+    emit({ type: 'warning', code: 'NOT_IN_BACKUP', message })
+  }
+  await writeNew(domainXml, xml)
+  return {
+    operation: 'restore-domain',
+    domain: name,
+    domainXml,
+    set: named.set?.id ?? null,
+    disks,
+    missing,
+    seconds: (performance.now() - startedMs) / 1000,
+  }
+}
+
+async function descriptionOf(
+  { id, attachments }: Manifest,
+  { repository }: Options,
+): Promise<string> {
+  const attachment = attachments.find(({ name }) => name === DOMAIN_XML_NAME)
+  if (attachment === undefined) {
+    throw new MoverError('ARGUMENT_INVALID', `manifest ${id} has no description of a domain`, {
+      remedy: 'name one that was made of libvirt:DOMAIN, or leave out --domain-xml',
+    })
+  }
+  await repository.store.refresh()
+  return Buffer.from(await readAttachment(repository.store, attachment)).toString('utf8')
+}
+
+/** The manifests of the set by their disks. MANIFEST_NOT_FOUND where one of them is missing. */
+async function membersOf(
+  named: Manifest,
+  repository: Repository,
+): Promise<ReadonlyMap<string, Manifest>> {
+  const { set } = named
+  const all = set === null ? [named] : await repository.manifests()
+  const members = new Map<string, Manifest>()
+  for (const manifest of all) {
+    if (manifest.set?.id !== set?.id) continue
+    const disk = diskOfIdentity(manifest.source.identity)
+    if (disk !== null) members.set(disk, manifest)
+  }
+  if (members.size === (set?.members ?? 1)) return members
+  const found = [...members.keys()].join(', ') || 'none'
+  throw new MoverError(
+    'MANIFEST_NOT_FOUND',
+    `of the ${set?.members ?? 1} disks of set ${set?.id ?? 'none'} these are there: ${found}`,
+    { remedy: 'name a manifest of a whole set, or restore disk by disk without --domain-xml' },
+  )
+}
+
+function targetsOf(
+  members: ReadonlyMap<string, Manifest>,
+  { folder, places = {} }: Options,
+): ReadonlyMap<string, string> {
+  for (const [disk, place] of Object.entries(places)) {
+    if (!members.has(disk) || isNbdUri(place)) {
+      const why = members.has(disk) ? 'libvirt needs a file or a device' : 'there is no such disk'
+      throw new MoverError('ARGUMENT_INVALID', `disk ${disk} cannot go to ${place}: ${why}`)
+    }
+  }
+  const pathOf = (disk: string) => resolve(places[disk] ?? join(folder, `${disk}.raw`))
+  return new Map([...members.keys()].map(disk => [disk, pathOf(disk)]))
+}
+
+async function restoreDisk(
+  manifest: Manifest,
+  target: string,
+  options: Options,
+  { emit, signal }: JobContext,
+): Promise<RestoreResult> {
+  const { repository, force, readBack, workers, bytesInFlight, bytesPerSecond } = options
+  const given = { force, readBack, workers, bytesInFlight, bytesPerSecond }
+  const job = restore({ repository, manifest: manifest.id, target, signal, ...definedOnly(given) })
+
+  await using running = job
+
+  for await (const event of running.events) emit(event)
+  return await running.result
+}
+
+/** An option that is there and undefined is another thing than one that is not there. */
+function definedOnly<T extends object>(options: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  const defined = Object.entries(options).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(defined) as { [K in keyof T]: Exclude<T[K], undefined> }
+}
+
+async function placesOf(
+  targets: ReadonlyMap<string, string>,
+): Promise<ReadonlyMap<string, RestoredPlace>> {
+  const places = new Map<string, RestoredPlace>()
+  for (const [disk, path] of targets) {
+    const isBlock = (await stat(path)).isBlockDevice()
+    places.set(disk, { type: isBlock ? 'block' : 'file', path })
+  }
+  return places
+}
+
+/** Before hours are spent on the disks. */
+async function refuseExisting(path: string): Promise<void> {
+  try {
+    await stat(path)
+  } catch (error) {
+    if (isCode(error, 'ENOENT')) return
+    throw unwritable(path, error)
+  }
+  throw exists(path)
+}
+
+async function writeNew(path: string, text: string): Promise<void> {
+  try {
+    await using file = await open(path, 'wx')
+    await file.writeFile(text)
+    await file.sync()
+  } catch (error) {
+    throw isCode(error, 'EEXIST') ? exists(path) : unwritable(path, error)
+  }
+}
+
+function exists(path: string): MoverError {
+  return new MoverError('TARGET_EXISTS', `${path} is there already`, {
+    stage: 'open',
+    remedy: 'name another file for the description',
+  })
+}
+
+function unwritable(path: string, cause: unknown): MoverError {
+  return new MoverError('TARGET_FAILED', `cannot write ${path}`, { stage: 'write', cause })
+}
+
+function isCode(error: unknown, code: string): boolean {
+  return error instanceof Error && 'code' in error && error.code === code
+}

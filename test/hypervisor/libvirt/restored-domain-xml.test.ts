@@ -1,0 +1,46 @@
+import t from 'tap'
+import { restoredDomain } from '../../../src/hypervisor/libvirt/restored-domain-xml.js'
+
+const DESCRIPTION = `<domain type='kvm'>
+  <name>vm &amp; co</name><uuid>8f9a2c61-1f0e-4a9b-9d3e-0a1b2c3d4e5f</uuid>
+  <!-- kept --><os><nvram>/nvram/vm.fd</nvram></os>
+  <devices>
+    <disk type='network' device='disk' model='virtio'>
+      <driver name='qemu' type='qcow2' cache='none'><metadata_cache/></driver>
+      <auth username='x'/>
+      <source protocol='rbd' name='pool/vm'><host name='h'/></source>
+      <backingStore type='file'><source file='/old'/></backingStore>
+      <target dev='vda' bus='virtio'/><serial>S1</serial>
+    </disk>
+    <disk><target dev='vdb'/></disk>
+    <disk type='file' device='cdrom'><source file='/iso/a.iso'/><target dev='hda'/></disk>
+    <disk type='file' device='cdrom'><target dev='hdb'/></disk>
+    <tpm model='tpm-crb'/>
+  </devices>
+</domain>
+`
+
+t.test('only the places of the disks are changed, and what is missing is named', async t => {
+  const { name, xml, missing } = restoredDomain(
+    DESCRIPTION,
+    new Map([
+      ['vda', { type: 'file', path: `/d/it's.raw` }],
+      ['vdb', { type: 'block', path: '/dev/sdx' }],
+    ]),
+  )
+  t.equal(name, 'vm & co')
+  const disk = `<disk type='file' device='disk' model='virtio'><driver name='qemu' type='raw' cache='none'><metadata_cache/></driver><source file='/d/it&#39;s.raw'/>`
+  const wanted = DESCRIPTION.replace(/<disk type='network'[^]*?(?=\n {6}<target)/, '@')
+    .replace('@', `${disk}${'\n      '.repeat(4).slice(0, -7)}`)
+    .replace(
+      `<disk><target dev='vdb'/>`,
+      `<disk type='block'><driver name='qemu' type='raw'></driver><source dev='/dev/sdx'/><target dev='vdb'/>`,
+    )
+  const words = (text: string) => text.replace(/\s+/g, ' ').replace(/> </g, '><')
+  t.equal(words(xml), words(wanted))
+  t.strictSame(missing, [
+    'disk hda, /iso/a.iso',
+    `the firmware's variables, /nvram/vm.fd`,
+    'the state of its TPM',
+  ])
+})
