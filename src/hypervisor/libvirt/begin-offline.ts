@@ -36,19 +36,23 @@ function frozenDisk(
   disk: DomainDisk,
   { open, name }: { readonly open: OpenDomain; readonly name: string },
 ): FrozenDisk {
-  const { target, format, path } = disk
-  if (format !== 'raw') {
-    throw new MoverError('SOURCE_UNUSABLE', `disk ${target} is ${format}, and its domain is off`, {
-      stage: 'open',
-      remedy: 'start the domain, so that its disks can be read through QEMU',
-    })
-  }
+  const { target } = disk
   return {
     name: target,
     volumeBytes: open.disks.find(one => one.name === target)?.volumeBytes ?? 0,
-    source: path,
+    source: placeOf(disk),
     identity: diskIdentity(open, target),
     checkpoint: name,
     tracking: { kind: 'lost', reason: 'the domain is off, and libvirt tracks running ones only' },
   }
+}
+
+/** As `openSource` takes it. */
+function placeOf({ target, format, path }: DomainDisk): string {
+  if (format === 'raw') return path
+  if (format === 'qcow2') return `qcow2:${path}`
+  throw new MoverError('SOURCE_UNUSABLE', `disk ${target} is ${format}, and its domain is off`, {
+    stage: 'open',
+    remedy: 'start the domain, so that its disks can be read through QEMU',
+  })
 }

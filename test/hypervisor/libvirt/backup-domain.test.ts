@@ -451,18 +451,46 @@ t.test('two repositories track one domain beside each other', async t => {
   t.equal((await checkpoints(here)).length, 2)
 })
 
-t.test('a domain that is off is read where its disks lie', async t => {
+t.test('a domain that is off is read where its disks lie, and tracking goes on later', async t => {
+  const here = await backedUpScene(t, {
+    disks: folder => [
+      qcow2(folder, 'vda'),
+      { target: 'vdb', path: join(folder, 'vdb.raw'), format: 'raw' },
+    ],
+  })
+  const { libvirtd, options } = here
+  const before = await checkpoints(here)
+  await libvirtd.virsh('destroy', VM, '--graceful')
+  const off = await ran({ ...options, scratch: null })
+  t.strictSame(modes(off), ['rescan', 'rescan'])
+  t.match(reasons(off), [/^the domain is off/, /^the domain is off/])
+  await matchesImages(t, here, off)
+  await libvirtd.virsh('start', VM)
+  t.strictSame(await checkpoints(here), before)
+  await guestIo(libvirtd, VM, 'write -P 0x33 30M 64k')
+  const next = await ran(options)
+  t.strictSame(
+    modes(next),
+    ['differential', 'rescan'],
+    'on a full one that is not the newest any more',
+  )
+  t.equal(next.disks[0]?.bytes.read, 2 * 65_536, 'since the last backup of the running domain')
+  await matchesImages(t, here, next)
+})
+
+t.test('a domain that is started while it is read makes the backup fail', async t => {
   const here = await scene(t, {
     disks: folder => [{ target: 'vda', path: join(folder, 'vda.raw'), format: 'raw' }],
   })
-  await guestIo(here.libvirtd, VM, 'write -P 0x11 5M 64k')
+  await guestIo(here.libvirtd, VM, 'write -P 0x11 0 16M')
   await here.libvirtd.virsh('destroy', VM, '--graceful')
-  const off = await ran({ ...here.options, scratch: null })
-  t.strictSame(modes(off), ['full'])
-  const again = await ran({ ...here.options, scratch: null })
-  t.strictSame(modes(again), ['rescan'])
-  t.match(reasons(again), [/^the domain is off/])
-  execFileSync('cmp', [await restoredDisk(here, again), join(here.folder, 'vda.raw')])
+  const events: MoverEvent[] = []
+  const slow = ran({ ...here.options, scratch: null, bytesPerSecond: 8 * 1024 ** 2 }, events)
+  const failed = t.rejects(slow, { code: 'SOURCE_CHANGED' })
+  await until(() => events.some(({ type }) => type === 'progress'))
+  await here.libvirtd.virsh('start', VM)
+  await failed
+  t.strictSame(await here.repository.manifests(), [])
 })
 
 t.test('mover is killed in the middle: the next run ends its job and goes on', async t => {
