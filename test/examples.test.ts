@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { projectFolder } from './support/project-folder.js'
+import { defineDomain, domainXml, guestIo, makeImage, startLibvirtd } from './support/libvirtd.js'
 import { reopen } from './support/repository.js'
 import { bitmapOfWrites, changeVolume, cmp, KiB, makeVolume, MiB } from './support/volumes.js'
 
@@ -53,4 +54,23 @@ t.test('the examples back up by a bitmap, look after it, and restore by differen
   t.equal(await cmp(volume, target), '')
   await example('restore-state', repository, monday?.id ?? '', target)
   t.not(await cmp(volume, target), '', 'the target is back in the state of Monday')
+})
+
+t.test('an example protects a domain of libvirt', async t => {
+  const libvirtd = await startLibvirtd(t)
+  const { folder, socket } = libvirtd
+  const disks = ['vda', 'vdb'].map(target => ({ target, path: join(folder, `${target}.qcow2`) }))
+  for (const { path } of disks) await makeImage(path, '16M')
+  await defineDomain(libvirtd, domainXml('vm 1', disks))
+  await guestIo(libvirtd, 'vm 1', 'write -P 0x11 1M 1M')
+  const words = [join(folder, 'repository'), `libvirt:vm%201?socket=${socket}`, folder] as const
+  t.match(
+    await example('protect-domain', ...words),
+    /^vm 1\/vda: full [0-9a-f]{64}, read \d+, stored \d+\nvm 1\/vdb: full /,
+  )
+  await guestIo(libvirtd, 'vm 1', 'write -P 0x22 4M 64k')
+  t.match(
+    await example('protect-domain', ...words),
+    /^vm 1\/vda: incremental [0-9a-f]{64}, read 65536, stored 65536\nvm 1\/vdb: incremental /,
+  )
 })

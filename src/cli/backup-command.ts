@@ -35,12 +35,16 @@ export const backupCommand = defineCommand({
       'since its last backup, and keeps track from there on by itself, while the guest goes on. ' +
       'qmp:PATH/NODE,NODE freezes several disks at one moment; each is kept as NAME/NODE. When ' +
       'tracking was lost, as by a crash of QEMU, that disk is read whole, and the result says so.',
+    'SOURCE libvirt:DOMAIN is every disk of a domain of libvirt, kept as NAME/DISK; libvirt:DOMAIN/vda ' +
+      'is one, kept as NAME, and vda,vdb are some. The domain may run or not. Its description is kept ' +
+      'with the disks, and mover restore --domain-xml gives both back. Another libvirt than the ' +
+      "system's: ?socket=PATH behind it.",
   ],
   operands: {
     source: {
       label: 'SOURCE',
       completes: 'file',
-      help: 'a regular file, a block device, the URI of an NBD volume, qcow2:FILE, or qmp:PATH/NODE',
+      help: 'a regular file, a block device, the URI of an NBD volume, qcow2:FILE, qmp:PATH/NODE or libvirt:DOMAIN',
     },
   },
   options: {
@@ -125,6 +129,10 @@ export const backupCommand = defineCommand({
         'mover backup qmp:/run/vm-42.qmp/disk0,disk1 --volume vm-42 \\\n' +
         '      --scratch /srv/scratch',
       says: 'two disks of a running QEMU at one moment, in full, then always what changed',
+    },
+    {
+      line: 'mover backup libvirt:vm-42 --volume vm-42 --scratch /var/tmp',
+      says: 'all disks of a domain at one moment, and what it takes to define it again',
     },
     {
       line:
