@@ -16,7 +16,7 @@ import {
   StorageDaemon,
 } from '../support/qcow2-images.js'
 import { backedUp, idOf, makeRepository, restored } from '../support/repository.js'
-import { cmp, GiB, makeVolume, MiB, TiB } from '../support/volumes.js'
+import { attachLoop, cmp, GiB, makeVolume, MiB, TiB } from '../support/volumes.js'
 
 const VOLUME = 'vm-42/sda'
 const INCOMPATIBLE = 72
@@ -63,6 +63,23 @@ t.test('the map from the shell, the bytes from the device beside it', async t =>
   t.equal(result.bytes.read + result.bytes.zero >= 4 * 65_536, true)
   t.ok(result.bytes.carried >= 15 * MiB)
   t.ok(result.audit.slots > 0)
+})
+
+/** As on a SAN: the bytes by O_DIRECT from the device, whatever the page cache has of it. */
+t.test('the device is a block device', async t => {
+  const dir = t.testdir({})
+  const [file, shell] = [join(dir, 'lun'), join(dir, 'shell.qcow2')]
+  await makeVolume(file, { bytes: 16 * MiB, seed: 9 })
+  const device = await attachLoop(t, file)
+  createImage(shell, '16M', `data_file=${device}`, 'data_file_raw=on')
+  addBitmap(shell, 'monday')
+  const repository = await makeRepository(t, join(dir, 'repo'))
+  const at = { dir, device, shell, repository }
+  await backedUp({ source: device, repository, volume: VOLUME, checkpoint: 'monday' })
+  guest(shell, 'write -P 0x11 3M 128k', 'write -z 5M 64k', 'discard 8M 1M')
+  const result = await backsUp(t, at)
+  t.match(result, { mode: 'incremental', reason: null })
+  t.ok(result.bytes.carried >= 14 * MiB)
 })
 
 /** What happens to the shell after the full backup, and why its bitmap is then not believed. */

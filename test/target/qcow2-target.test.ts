@@ -1,5 +1,14 @@
 import { execFileSync } from 'node:child_process'
-import { copyFileSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { restore } from '../../src/restore.js'
@@ -140,6 +149,20 @@ t.test('a block device with an image on it, claimed for as long', async t => {
   t.teardown(() => void execFileSync('losetup', ['-d', device]))
   await restored({ repository, manifest, target: `qcow2:${device}` })
   await t.resolves(compareImages(['qcow2', device], ['raw', volume]))
+})
+
+t.test('a disk that is full leaves no image', async t => {
+  const { repository, manifest } = await scene(t)
+  const small = mkdtempSync(join(tmpdir(), 'small-'))
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8M', 'tmpfs', small])
+  t.teardown(() => {
+    execFileSync('umount', [small])
+    rmdirSync(small)
+  })
+  const target = `qcow2:${join(small, 'image.qcow2')}`
+  await t.rejects(restored({ repository, manifest, target }), { code: 'TARGET_FULL' })
+  t.strictSame(readdirSync(small), [])
+  t.strictSame(processesWith(small), [])
 })
 
 interface Refusal {
