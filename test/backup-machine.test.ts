@@ -3,8 +3,14 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import type { BackupResult } from '../src/backup.js'
-import { backedUpDisk, machineScene, VOLUME } from './support/machine-scene.js'
-import { bitmapsOf, leftoversOf, rawOf } from './support/qemu.js'
+import {
+  backedUpDisk,
+  backedUpMachine,
+  differenceFrom,
+  machineScene,
+  VOLUME,
+} from './support/machine-scene.js'
+import { bitmapsOf, leftoversOf, rawOf, startMachine } from './support/qemu.js'
 import { idOf, restored } from './support/repository.js'
 import { runMoverJson } from './support/run-mover.js'
 import { cmp } from './support/volumes.js'
@@ -61,4 +67,23 @@ t.test('one command backs up a running machine', async t => {
   const expected = join(dir, 'expected')
   rawOf(image, expected)
   t.equal(await cmp(target, expected), '')
+})
+
+t.test('disks that a thread of their own serves', async t => {
+  const { dir, image, repository } = await machineScene(t)
+  const files = [0, 1].map(number => join(dir, `threaded-${number}.qcow2`))
+  for (const file of files) execFileSync('cp', [image, file])
+  const disks = files.map((file, number) => ({ node: `disk${number}`, file, hasThread: true }))
+  const machine = await startMachine(t, disks)
+  const both = { repository, disks: 'disk0,disk1' }
+  // Its device serves it from then on by its thread.
+  await machine.qmp.execute('cont')
+  await backedUpMachine(machine, both)
+  await machine.guest('disk1', 'write -P 0x11 1M 64k', 'flush')
+  const [one, two] = (await backedUpMachine(machine, both)).disks
+  if (one === undefined || two === undefined) throw new Error('two disks were expected')
+  t.match(one, { mode: 'incremental', bytes: { read: 0 } })
+  t.match(two, { mode: 'incremental', bytes: { read: 65_536 } })
+  t.equal(await differenceFrom(files[1] ?? '', { repository, result: two }), '')
+  t.strictSame(await leftoversOf(machine.qmp), [])
 })

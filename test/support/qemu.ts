@@ -29,6 +29,8 @@ export interface TestDisk {
   readonly node: string
   readonly file: string
   readonly format?: 'qcow2' | 'raw'
+  /** Whether a thread of its own serves it. */
+  readonly hasThread?: boolean
 }
 
 /** Starts a machine with disks, each a virtio device named `dev-NODE`. */
@@ -91,15 +93,16 @@ function monitor(id: string, path: string): string[] {
   ]
 }
 
-function driveOf({ node, file, format = 'qcow2' }: TestDisk): string[] {
+function driveOf({ node, file, format = 'qcow2', hasThread = false }: TestDisk): string[] {
   const below = `driver=file,node-name=${node}-file,filename=${file},discard=unmap`
   return [
     '-blockdev',
     below,
     '-blockdev',
     `driver=${format},node-name=${node},file=${node}-file,discard=unmap`,
+    ...(hasThread ? ['-object', `iothread,id=thread-${node}`] : []),
     '-device',
-    `virtio-blk-pci,drive=${node},id=dev-${node}`,
+    `virtio-blk-pci,drive=${node},id=dev-${node}${hasThread ? `,iothread=thread-${node}` : ''}`,
   ]
 }
 

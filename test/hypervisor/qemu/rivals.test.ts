@@ -137,6 +137,24 @@ t.test('a cancelled backup gives the old checkpoint back, whole', async t => {
   t.equal(await differenceFrom(image, { repository, result }), '')
 })
 
+t.test('a disk that cannot be read is an error, and no bytes (A10)', async t => {
+  const dir = t.testdir({})
+  const file = join(dir, 'disk')
+  await makeVolume(file, { bytes: 4 * MiB, seed: 8 })
+  const repository = await makeRepository(t, join(dir, 'repo'))
+  const once = { event: 'none', iotype: 'read', errno: 5, sector: 2048, once: true }
+  const image = { driver: 'file', filename: file }
+  const below = { driver: 'blkdebug', image, 'inject-error': [once] }
+  const disk = { driver: 'raw', 'node-name': 'disk0', file: below }
+  const machine = await startMachine(t, [], ['-blockdev', JSON.stringify(disk)])
+  await t.rejects(backedUpDisk(machine, { repository }), { code: 'SOURCE_FAILED' })
+  t.strictSame(await bitmapsOf(machine.qmp, 'disk0'), [])
+  t.strictSame(await leftoversOf(machine.qmp), [])
+  t.strictSame(await repository.manifests(), [])
+  const result = await backedUpDisk(machine, { repository })
+  t.equal(await differenceFrom(file, { repository, result, format: 'raw' }), '')
+})
+
 /** QEMU 7.2 ended with a failed assertion when it was asked for its nodes while it made a qcow2 file. */
 t.test('whoever asks for nodes all the while does not bring the machine down', async t => {
   const { machine, rival, repository } = await scene(t)
