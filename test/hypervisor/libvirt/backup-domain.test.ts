@@ -519,3 +519,65 @@ t.test('mover is killed in the middle: the next run ends its job and goes on', a
   t.not(checkpointOf(next), before[0])
   t.strictSame(readdirSync(scratch), [])
 })
+
+t.test(
+  'one disk is committed and the other is not: each counts from its own checkpoint',
+  async t => {
+    const here = await backedUpScene(t)
+    const { libvirtd, options } = here
+    const before = await checkpoints(here)
+    await guestIo(libvirtd, VM, 'write -P 0x33 0 16M', 1)
+    const controller = new AbortController()
+    const events: MoverEvent[] = []
+    const slow = ran(
+      { ...options, bytesPerSecond: 4 * 1024 ** 2, signal: controller.signal },
+      events,
+    )
+    const failed = t.rejects(slow, { code: 'CANCELLED' })
+    await until(async () => (await here.repository.manifests('vm/vda')).length === 2)
+    controller.abort()
+    await failed
+    t.equal((await checkpoints(here)).length, 2)
+    await guestIo(libvirtd, VM, 'write -P 0x44 40M 64k')
+    await guestIo(libvirtd, VM, 'write -P 0x44 40M 64k', 1)
+    const next = await ran(options)
+    t.match(modes(next), ['incremental', /^(incremental|differential)$/])
+    t.strictSame(
+      next.disks.map(({ bytes }) => bytes.read),
+      [65_536, 16 * 1024 ** 2 + 65_536],
+    )
+    await matchesImages(t, here, next)
+    t.strictSame(await checkpoints(here), [checkpointOf(next)])
+    t.notOk(before.includes(checkpointOf(next)))
+  },
+)
+
+t.test('QEMU is killed during a backup: it fails, and the next one is whole', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, options } = here
+  await guestIo(libvirtd, VM, 'write -P 0x33 0 32M')
+  const events: MoverEvent[] = []
+  const slow = ran({ ...options, bytesPerSecond: 4 * 1024 ** 2 }, events)
+  const failed = t.rejects(slow, { name: 'MoverError', code: /^(SOURCE|HYPERVISOR)_FAILED$/ })
+  await until(() => events.some(({ type }) => type === 'progress'))
+  process.kill(qemuPid(libvirtd, VM), 'SIGKILL')
+  await failed
+  t.strictSame(readdirSync(here.scratch), [])
+  await until(() => isOff(here))
+  await libvirtd.virsh('start', VM)
+  const next = await ran(options)
+  t.strictSame(modes(next), ['rescan', 'rescan'])
+  await matchesImages(t, here, next)
+  t.strictSame(await checkpoints(here), [checkpointOf(next)])
+})
+
+t.test('libvirt has forgotten the checkpoint: a rescan, and then tracking again', async t => {
+  const here = await backedUpScene(t)
+  const [own = ''] = await checkpoints(here)
+  await here.libvirtd.virsh('checkpoint-delete', VM, own, '--metadata')
+  const next = await ran(here.options)
+  t.strictSame(modes(next), ['rescan', 'rescan'])
+  t.match(reasons(next), [/^the checkpoint of the newest backup is gone/])
+  await matchesImages(t, here, next)
+  t.strictSame(modes(await ran(here.options)), ['incremental', 'incremental'])
+})
