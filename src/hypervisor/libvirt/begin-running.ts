@@ -15,7 +15,7 @@ import {
   unneededCheckpoints,
   type OwnCheckpoint,
 } from './own-checkpoints.js'
-import { isFolder } from './scratch-folder.js'
+import { isFolder, removeDeadFolders } from './scratch-folder.js'
 import { spaceOf, watchScratch } from './scratch-watch.js'
 
 /** A checkpoint and the job that began with it. */
@@ -41,6 +41,7 @@ export async function beginRunning(open: OpenDomain, request: BeginRequest): Pro
     const message = `a backup job that a killed mover left on domain '${domain.name}' was ended`
     emit({ type: 'warning', code: 'RECOVERED', message })
   }
+  await orWarn(() => removeDeadFolders(scratch, domain.uuid), request)
   await clear(found, open, request)
   const checkpoints = await ownCheckpoints(domain)
   const name = newCheckpointName()

@@ -49,7 +49,10 @@ export interface FrozenDomain extends AsyncDisposable {
  */
 export async function freezeDomain(domain: Domain, options: FreezeOptions): Promise<FrozenDomain> {
   throwIfAborted(options)
-  const folder = await makeScratchFolder(options.scratch, options.owner)
+  const folder = await makeScratchFolder(options.scratch, {
+    uuid: domain.uuid,
+    owner: options.owner,
+  })
   try {
     const lost = await begin(domain, folder, options)
     return frozenDomain(domain, folder, { ...options, lost })

@@ -5,14 +5,14 @@
  */
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chown, mkdir, rm, stat } from 'node:fs/promises'
+import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { connect, createServer, type Server } from 'node:net'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MoverError } from '../../core/errors.js'
 
 /** sun_path has 108 bytes, and ends with a zero. */
 const SOCKET_PATH_BYTES_MAX = 107
-const FOLDER_NAME = /^mover-[0-9a-f]{16}$/
+const FOLDER_NAME = /^mover-[0-9a-f]{8}-[0-9a-f]{8}$/
 const NBD_SOCKET = 'nbd'
 const ALIVE_SOCKET = 'alive'
 
@@ -29,20 +29,26 @@ export interface ScratchFolder extends AsyncDisposable {
   scratchOf(target: string): string
 }
 
+export interface FolderOptions {
+  /** Of the domain. */
+  readonly uuid: string
+  readonly owner: QemuOwner | null
+}
+
 /**
  * Makes the folder of a job below the operator's. It belongs to QEMU's user, and nobody else may look
  * into it. Throws ARGUMENT_INVALID where the path is too long for a socket, and HYPERVISOR_FAILED.
  */
 export async function makeScratchFolder(
   parent: string,
-  owner: QemuOwner | null,
+  { uuid, owner }: FolderOptions,
 ): Promise<ScratchFolder> {
-  const folder = join(resolve(parent), `mover-${randomBytes(8).toString('hex')}`)
+  const folder = join(resolve(parent), prefixOf(uuid) + randomBytes(4).toString('hex'))
   const socket = join(folder, NBD_SOCKET)
   const alive = join(folder, ALIVE_SOCKET)
   if (Buffer.byteLength(alive) > SOCKET_PATH_BYTES_MAX) {
     throw new MoverError('ARGUMENT_INVALID', `${parent} is too long a path for a socket in it`, {
-      remedy: 'name a folder with a shorter path, of at most 78 bytes',
+      remedy: 'name a folder with a shorter path, of at most 77 bytes',
     })
   }
   let server: Server
@@ -83,6 +89,23 @@ export async function ownerOfSocket(socket: string | null): Promise<JobOwner> {
 /** Removes what a dead mover left, once its job has ended. */
 export async function removeDeadFolder(socket: string): Promise<void> {
   await rm(dirname(socket), { recursive: true, force: true })
+}
+
+/**
+ * Removes what killed movers left below `parent` after the job of this domain had ended. Whoever calls
+ * holds that no job of it is under way.
+ */
+export async function removeDeadFolders(parent: string, uuid: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (!FOLDER_NAME.test(name) || !name.startsWith(prefixOf(uuid))) continue
+    const socket = join(resolve(parent), name, NBD_SOCKET)
+    if ((await ownerOfSocket(socket)) === 'a dead mover') await removeDeadFolder(socket)
+  }
+}
+
+/** A folder's name tells the domain, and is short: sockets are in it. */
+function prefixOf(uuid: string): string {
+  return `mover-${uuid.slice(0, 8)}-`
 }
 
 /** Whether the folder is there: a folder for scratch files has to be, before a job is begun. */
