@@ -30,7 +30,7 @@ pub const WAITING_LONG: Duration = Duration::from_secs(600);
 const PARKED_MAX: Duration = Duration::from_millis(500);
 
 /// Requests that one call has under way.
-pub const REQUESTS_PER_CALL: usize = 8;
+pub const REQUESTS_PER_CALL: usize = 16;
 
 /// A server that has been agreed with.
 pub struct Connection {

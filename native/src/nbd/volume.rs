@@ -31,7 +31,7 @@ const AGREE_TIME: Duration = Duration::from_secs(10);
 const AGREE_TIME_MORE: Duration = Duration::from_secs(1);
 
 /// A long transfer goes in pieces, so that the server has several to work on.
-const PIECE_BYTES: u64 = 512 << 10;
+const PIECE_BYTES: u64 = 256 << 10;
 
 /// Zeroes asked for in one request.
 const ZERO_PIECE_BYTES: u64 = 1 << 30;
