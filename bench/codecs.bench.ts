@@ -29,6 +29,10 @@ async function runCodec(bench: Bench, codec: string): Promise<void> {
         command: limits('compute', volume, '--codec', codec),
         seconds: ownSeconds,
       },
+      'limit: zstd, BLAKE3 and proof': {
+        command: limits('compute', volume, '--codec', codec, '--prove'),
+        seconds: ownSeconds,
+      },
     },
     { count: bench.rounds, say: bench.say },
   )
@@ -44,6 +48,12 @@ async function runCodec(bench: Bench, codec: string): Promise<void> {
     ...common,
     what: `full backup, ${codec}: the same with hashing`,
     value: ratioOf(rounds, r => r['limit: zstd and BLAKE3'] / r.mover),
+    bound: null,
+  })
+  bench.report({
+    ...common,
+    what: `full backup, ${codec}: the same with hashing, each chunk decoded again and compared`,
+    value: ratioOf(rounds, r => r['limit: zstd, BLAKE3 and proof'] / r.mover),
     bound: null,
   })
 }

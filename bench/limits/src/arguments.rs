@@ -7,7 +7,7 @@ use std::thread;
 use crate::Outcome;
 use crate::chunks::Codec;
 
-const SWITCHES: [&str; 1] = ["no-hash"];
+const SWITCHES: [&str; 2] = ["no-hash", "prove"];
 const CHUNK_BYTES: u64 = 64 << 10;
 
 pub struct Arguments {

@@ -28,6 +28,7 @@ pub struct Worker {
     compressor: CCtx<'static>,
     decompressor: DCtx<'static>,
     pub room: Vec<u8>,
+    proof: Vec<u8>,
 }
 
 impl Worker {
@@ -37,6 +38,7 @@ impl Worker {
             compressor: CCtx::create(),
             decompressor: DCtx::create(),
             room: vec![0; chunk_bytes],
+            proof: vec![0; chunk_bytes],
         }
     }
 
@@ -49,6 +51,24 @@ impl Worker {
             Codec::Zstd(level) => self.compressor.compress(room, plain, level).ok(),
         };
         shrunk.unwrap_or(plain.len())
+    }
+
+    /// Decompresses what `compress` left in `room`, and compares it with what it was made of.
+    pub fn prove(&mut self, plain: &[u8], length: usize) {
+        if length == plain.len() {
+            return;
+        }
+        let proof = &mut self.proof[..plain.len()];
+        let stored = &self.room[..length];
+        let bytes = match self.codec {
+            Codec::None => None,
+            Codec::Lz4 => decompress_to_buffer(stored, Some(plain.len() as i32), proof).ok(),
+            Codec::Zstd(_) => self.decompressor.decompress(proof, stored).ok(),
+        };
+        assert!(
+            bytes == Some(plain.len()) && proof == plain,
+            "the library is wrong"
+        );
     }
 
     /// Decompresses into `room`.

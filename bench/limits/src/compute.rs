@@ -18,7 +18,8 @@ const WINDOW_BLOCKS: usize = 256;
 
 pub fn measure(arguments: &Arguments) -> Outcome<Measured> {
     let (codec, threads) = (arguments.codec()?, arguments.threads()?);
-    let (chunk_bytes, is_hashed) = (arguments.chunk_bytes()?, !arguments.is_set("no-hash"));
+    let chunk_bytes = arguments.chunk_bytes()?;
+    let (is_hashed, is_proven) = (!arguments.is_set("no-hash"), arguments.is_set("prove"));
     let mut measured = Measured {
         bytes: 0,
         stored: 0,
@@ -34,7 +35,11 @@ pub fn measure(arguments: &Arguments) -> Outcome<Measured> {
             if is_hashed {
                 black_box(blake3::hash(plain));
             }
-            stored.fetch_add(worker.compress(plain) as u64, Ordering::Relaxed);
+            let length = worker.compress(plain);
+            if is_proven {
+                worker.prove(plain, length);
+            }
+            stored.fetch_add(length as u64, Ordering::Relaxed);
         });
         measured.seconds += started.elapsed().as_secs_f64();
         measured.stored += stored.into_inner();

@@ -31,7 +31,7 @@ const USAGE: &str = "usage:
   limits read FILE [--threads N] [--block BYTES]
   limits write FOLDER --bytes N
   limits copy FILE FOLDER --write-bytes N [--read-bytes N]
-  limits compute FILE --codec none|lz4|zstd:LEVEL [--chunk BYTES] [--threads N] [--no-hash]
+  limits compute FILE --codec none|lz4|zstd:LEVEL [--chunk BYTES] [--threads N] [--no-hash] [--prove]
   limits decode FILE --codec lz4|zstd:LEVEL [--chunk BYTES] [--threads N]
   limits scattered FILE --bitmap FILE --granularity BYTES [--codec ...] [--threads N]";
 
