@@ -1,6 +1,8 @@
 import type { AbortOptions } from './core/abort.js'
+import { MoverError } from './core/errors.js'
 import { isNbdUri } from './core/nbd-uri.js'
 import { isQcow2Name } from './core/qcow2-name.js'
+import { isMachineName } from './open-machine.js'
 import { nbdTracking } from './source/nbd-tracking.js'
 import { plainTracking } from './source/plain-tracking.js'
 import { qcow2Tracking } from './source/qcow2-tracking.js'
@@ -19,6 +21,7 @@ export interface CbtStatus extends Tracking {
 const KINDS: readonly Kind[] = [
   { knows: isNbdUri, look: nbdTracking },
   { knows: isQcow2Name, look: qcow2Tracking },
+  { knows: isMachineName, look: refuseMachine },
 ]
 
 interface Kind {
@@ -28,10 +31,22 @@ interface Kind {
 
 /**
  * Tells what keeps account of the changes of a source, and what each tracker is good for at this moment.
- * Nothing is changed. Throws what opening the source throws.
+ * Nothing is changed. Throws what opening the source throws, and ARGUMENT_INVALID for a machine.
  */
 export async function cbtStatus({ source, signal }: CbtStatusOptions): Promise<CbtStatus> {
   const kind = KINDS.find(({ knows }) => knows(source))
   const look = kind?.look ?? plainTracking
   return { operation: 'cbt-status', ...(await look(source, { signal })) }
+}
+
+/** A path of this name would not be found, which says nothing of the machine. */
+async function refuseMachine(name: string): Promise<never> {
+  throw new MoverError(
+    'ARGUMENT_INVALID',
+    `'${name}' is a machine, and cbt status looks at volumes`,
+    {
+      remedy:
+        'its next backup says whether tracking holds; of one that is off, name a disk: qcow2:FILE',
+    },
+  )
 }

@@ -161,6 +161,7 @@ t.test('what cannot be', async t => {
     [['cbt'], 2, /status is missing/],
     [['cbt', 'stats', 'x'], 2, /'stats' is none of status/],
     [['cbt', 'status'], 2, /SOURCE is missing/],
+    [['cbt', 'status', 'qmp:/run/x.qmp'], 2, /is a machine/],
     [['cbt', 'status', join(dir, 'missing')], 4, /cannot be found/],
     [['cbt', 'status', `qcow2:${dir}/raw`], 4, /not a sound qcow2 image/],
     [['cbt', 'status', 'nbd+unix:///x?socket=/no'], 4, /No such file/],
