@@ -1,6 +1,7 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError, type MoverErrorCode } from '../core/errors.js'
 import { extentEnd, type StatedExtent } from '../core/extent.js'
+import { BatchedExtents } from './batched-extents.js'
 
 /** Extents in order, from an answer at hand or one that is still arriving. */
 export type StatedExtents = Iterable<StatedExtent> | AsyncIterable<StatedExtent>
@@ -24,19 +25,26 @@ export function coverVolume(
   rules: CoverRules,
   options?: AbortOptions,
 ): StatedExtents {
-  return isAtHand(extents) ? coverAtHand(extents, rules) : coverArriving(extents, rules, options)
+  if (isAtHand(extents)) return coverAtHand(extents, rules)
+  if (!(extents instanceof BatchedExtents)) return coverArriving(extents, rules, options)
+  return new BatchedExtents(() => coverBatches(extents, rules, options))
 }
 
 /**
- * Calls `visit` for each extent in order. An answer at hand is not awaited extent by extent: a bitmap
- * can have millions.
+ * Calls `visit` for each extent in order. An answer at hand, or one that comes in batches, is not awaited
+ * extent by extent: a bitmap can have millions.
  */
 export async function eachExtent(
   extents: StatedExtents,
   visit: (extent: StatedExtent) => void,
 ): Promise<void> {
-  if (isAtHand(extents)) for (const extent of extents) visit(extent)
-  else for await (const extent of extents) visit(extent)
+  if (isAtHand(extents)) {
+    for (const extent of extents) visit(extent)
+  } else if (extents instanceof BatchedExtents) {
+    for await (const batch of extents.batches()) for (const extent of batch) visit(extent)
+  } else {
+    for await (const extent of extents) visit(extent)
+  }
 }
 
 /** Reads extents to their end, for the sake of the errors that may be found on the way. */
@@ -65,6 +73,19 @@ async function* coverArriving(
     yield* cover.add(extent)
   }
   yield* cover.finish()
+}
+
+async function* coverBatches(
+  extents: BatchedExtents,
+  rules: CoverRules,
+  options?: AbortOptions,
+): AsyncGenerator<readonly StatedExtent[]> {
+  const cover = new Cover(rules)
+  for await (const batch of extents.batches()) {
+    throwIfAborted(options)
+    yield batch.flatMap(extent => cover.add(extent))
+  }
+  yield cover.finish()
 }
 
 const STATES: ReadonlySet<string> = new Set(['data', 'zero', 'clean', 'unknown'])

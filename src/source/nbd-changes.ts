@@ -1,3 +1,4 @@
+import { BatchedExtents } from '../cbt/batched-extents.js'
 import { errorKind, MoverError } from '../core/errors.js'
 import type { StatedExtent } from '../core/extent.js'
 import { parseNbdUri } from '../core/nbd-uri.js'
@@ -25,7 +26,10 @@ export function nbdChanges({ uri, bitmap, since = null }: NbdChanges): ChangeSou
     name,
     since,
     granularityBytes: 1,
-    read: request => dirtyExtents({ uri, context: `qemu:dirty-bitmap:${bitmap}` }, request),
+    read: request => {
+      const named = { uri, context: `qemu:dirty-bitmap:${bitmap}` }
+      return new BatchedExtents(() => dirtyExtents(named, request))
+    },
   })
 }
 
@@ -37,13 +41,13 @@ interface Bitmap {
 async function* dirtyExtents(
   { uri, context }: Bitmap,
   { volumeBytes, signal }: VolumeRequest,
-): AsyncGenerator<StatedExtent> {
+): AsyncGenerator<readonly StatedExtent[]> {
   const opened = await openNbdVolume(uri, { role: 'source', contexts: [context], signal }).catch(
     failed,
   )
   try {
     refuseUnfit(opened, { uri, context, volumeBytes })
-    yield* readContext(opened, { context, stateOf: stateOfBitmap, signal })
+    yield* readContext(opened, { context, stateOf: stateOfBitmap, signal }).batches()
   } catch (error) {
     failed(error)
   } finally {

@@ -1,3 +1,4 @@
+import { BatchedExtents } from '../cbt/batched-extents.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import type { ExtentState, StatedExtent } from '../core/extent.js'
 import { native, type NbdInfo } from '../native/addon.js'
@@ -11,34 +12,49 @@ export interface ContextReading extends AbortOptions {
   readonly stateOf: StateOfFlags
 }
 
+/** A reply may have 131,072 runs or more; as objects all at once they would be what takes the most memory. */
+const BATCH_EXTENTS = 1024
+
 /**
- * Yields what one context of an NBD server says of the whole volume, in order, without gaps,
- * neighbours of one state joined. Each context is walked by itself, because replies cover different
+ * What one context of an NBD server says of the whole volume, in order, without gaps, neighbours of one
+ * state joined; in batches. Each context is walked by itself, because replies cover different
  * lengths for each of them.
  */
-export async function* readContext(
+export function readContext(
+  volume: Pick<NbdInfo, 'handle' | 'bytes'>,
+  reading: ContextReading,
+): BatchedExtents {
+  return new BatchedExtents(() => replies(volume, reading))
+}
+
+async function* replies(
   { handle, bytes }: Pick<NbdInfo, 'handle' | 'bytes'>,
   { context, stateOf, signal }: ContextReading,
-): AsyncGenerator<StatedExtent> {
+): AsyncGenerator<StatedExtent[]> {
   let pending = null as StatedExtent | null
   let offset = 0
   while (offset < bytes) {
     throwIfAborted({ signal })
     const from = offset
     const runs = await native(addon => addon.blockStatus(handle, context, from), 'plan')
+    let settled: StatedExtent[] = []
     for (let run = 0; run < runs.length; run += 2) {
       const end = runs[run] ?? offset
       const state = stateOf(runs[run + 1] ?? 0)
       if (pending?.state === state) {
-        pending = { ...pending, length: end - pending.offset }
+        pending = { offset: pending.offset, length: end - pending.offset, state }
       } else {
-        if (pending !== null) yield pending
+        if (pending !== null) settled.push(pending)
         pending = { offset, length: end - offset, state }
       }
       offset = end
+      if (settled.length < BATCH_EXTENTS) continue
+      yield settled
+      settled = []
     }
+    yield settled
   }
-  if (pending !== null) yield pending
+  if (pending !== null) yield [pending]
 }
 
 /** Whether bit 0 of a context's flags is set, and bit 1: all that the contexts we read have. */

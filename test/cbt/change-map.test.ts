@@ -1,4 +1,5 @@
 import t from 'tap'
+import { BatchedExtents } from '../../src/cbt/batched-extents.js'
 import { coverVolume, drainExtents, eachExtent } from '../../src/cbt/change-map.js'
 import type { StatedExtent } from '../../src/core/extent.js'
 import { said, stated } from '../support/extents.js'
@@ -46,8 +47,24 @@ t.test('gaps are clean where they may be, and neighbours of one state are one', 
   for (const { extents, volumeBytes, covers } of rows) {
     const cover = coverVolume(stated(...extents), { volumeBytes, gaps: 'clean', code: CODE })
     t.strictSame(await said(cover), covers, extents.join(', '))
+    for (const size of [1, 2, 9]) {
+      const rules = { volumeBytes, gaps: 'clean', code: CODE } as const
+      const batched = coverVolume(inBatches(stated(...extents), size), rules)
+      t.ok(batched instanceof BatchedExtents, 'batches stay batches')
+      t.strictSame(await said(batched), covers, `${extents.join(', ')} by ${size}`)
+    }
   }
 })
+
+/** The same extents, so many at a time, with an empty batch before each. */
+function inBatches(extents: readonly StatedExtent[], size: number): BatchedExtents {
+  return new BatchedExtents(async function* () {
+    for (let from = 0; from < extents.length; from += size) {
+      yield []
+      yield extents.slice(from, from + size)
+    }
+  })
+}
 
 t.test('an answer that is not whole is refused, and says where', async t => {
   const rows = [
@@ -74,6 +91,9 @@ t.test('an answer that is not whole is refused, and says where', async t => {
       { code: CODE, message: new RegExp(why), offset },
       extents.join(', '),
     )
+    const rules = { volumeBytes: 100, gaps: 'clean', code: CODE } as const
+    const batched = coverVolume(inBatches(stated(...extents), 2), rules)
+    await t.rejects(drainExtents(batched), { code: CODE, message: new RegExp(why), offset })
   }
 })
 
@@ -101,7 +121,12 @@ t.test('an answer at hand stays at hand', async t => {
   const arriving = later(stated('data 2+3'))
   const twoExtents = stated('data 0+5', 'zero 5+5')
   t.strictSame(await said(coverVolume(arriving, rules)), ['clean 0+2', 'data 2+3', 'clean 5+5'])
-  for (const extents of [twoExtents, coverVolume(twoExtents, rules), later(twoExtents)]) {
+  for (const extents of [
+    twoExtents,
+    coverVolume(twoExtents, rules),
+    later(twoExtents),
+    inBatches(twoExtents, 1),
+  ]) {
     const visited: number[] = []
     await eachExtent(extents, ({ offset }) => visited.push(offset))
     t.strictSame(visited, [0, 5])
