@@ -7,6 +7,7 @@ import { incrementalPart } from './incremental.bench.js'
 import { indexPart } from './index.bench.js'
 import { manifestsPart } from './manifests.bench.js'
 import { memoryPart } from './memory.bench.js'
+import { nbdPart } from './nbd.bench.js'
 import { ontoPart } from './onto.bench.js'
 import { peersPart } from './peers.bench.js'
 import { quickPart } from './quick.bench.js'
@@ -22,6 +23,7 @@ export const PARTS: readonly Part[] = [
   codecsPart,
   incompressiblePart,
   incrementalPart,
+  nbdPart,
   unchangedPart,
   rescanPart,
   restorePart,
