@@ -25,6 +25,9 @@ import {
 import { makeRepository, restored } from '../../support/repository.js'
 import { runMoverJson } from '../../support/run-mover.js'
 
+// Many domains are started one after the other, on a machine that may be busy.
+t.setTimeout(900_000)
+
 const VM = 'vm'
 
 /** A running domain with two disks and a repository beside it. */

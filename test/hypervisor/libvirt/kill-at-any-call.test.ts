@@ -19,6 +19,9 @@ import {
 import { makeRepository, restored } from '../../support/repository.js'
 import { moverScript, runMoverJson } from '../../support/run-mover.js'
 
+// Many domains are started one after the other, on a machine that may be busy.
+t.setTimeout(900_000)
+
 /** Stands between mover and libvirt, counts calls, and tells of each before it goes on. */
 interface Proxy {
   /** The nth call, from 0, is about to be made, or was answered. */
