@@ -4,6 +4,7 @@
  */
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { systemOpenSslFolder } from './openssl.mjs'
 import { answerOf, findProgram, programFolders, ScriptError } from './run.mjs'
 
 const MANIFEST = new URL('../native/Cargo.toml', import.meta.url)
@@ -15,6 +16,7 @@ const NODE_WANTED = '20.12'
  * @property {string} name how a message calls it
  * @property {readonly string[]} programs all of them are needed
  * @property {Record<PackageManager, readonly string[]>} packages
+ * @property {() => boolean} [isThere] for what is no program
  */
 
 /** @type {readonly Tool[]} */
@@ -40,7 +42,14 @@ const BUILD_TOOLS = [
     },
   },
   {
-    name: 'Perl (for OpenSSL)',
+    name: 'OpenSSL to link with (libssl.a)',
+    programs: [],
+    packages: { 'apt-get': ['libssl-dev'], dnf: [], zypper: [], pacman: [] },
+    // Other distributions have no static library: there it is compiled, for which Perl is needed.
+    isThere: () => systemOpenSslFolder() !== null || packageManager() !== 'apt-get',
+  },
+  {
+    name: 'Perl (to compile OpenSSL)',
     programs: ['perl'],
     packages: { 'apt-get': ['perl'], dnf: ['perl'], zypper: ['perl'], pacman: ['perl'] },
   },
@@ -107,7 +116,10 @@ function checkNode() {
 
 /** @param {readonly Tool[]} tools */
 function missingTools(tools) {
-  return tools.filter(tool => tool.programs.some(program => findProgram(program) === null))
+  return tools.filter(
+    ({ programs, isThere }) =>
+      isThere?.() === false || programs.some(program => findProgram(program) === null),
+  )
 }
 
 /** The Rust version that the crates need, as native/Cargo.toml says. */

@@ -157,6 +157,7 @@ async function nodeHeaders(npm) {
 /** @param {string} rustFolder */
 async function buildAddon(rustFolder) {
   const { run, searchingFirst } = await import('./run.mjs')
+  const { openSslSettings } = await import('./openssl.mjs')
   const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
   const args = [
     'build',
@@ -167,7 +168,7 @@ async function buildAddon(rustFolder) {
   ]
   await run('cargo', args, {
     cwd: ROOT,
-    env: { ...searchingFirst(rustFolder), CARGO_TARGET_DIR: target },
+    env: { ...searchingFirst(rustFolder), ...openSslSettings(), CARGO_TARGET_DIR: target },
   })
 
   // A running process may have the old one mapped, so it is replaced and never written into.

@@ -7,6 +7,7 @@ import { rmSync } from 'node:fs'
 import { join, relative, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { requirePrerequisites } from './prerequisites.mjs'
+import { openSslSettings } from './openssl.mjs'
 import { findProgram, run, runScript, ScriptError, searchingFirst } from './run.mjs'
 import { ROOT, setUp } from './setup.mjs'
 import { TapLines } from './tap-lines.mjs'
@@ -87,7 +88,7 @@ function node(script, ...args) {
  */
 async function rustChecks(rustFolder) {
   const target = process.env.CARGO_TARGET_DIR ?? join(ROOT, 'native', 'target')
-  const env = { ...searchingFirst(rustFolder), CARGO_TARGET_DIR: target }
+  const env = { ...searchingFirst(rustFolder), ...openSslSettings(), CARGO_TARGET_DIR: target }
   const options = { cwd: join(ROOT, 'native'), env }
   const cargo = /** @param {string[]} args */ (...args) => run('cargo', args, options)
   return [
