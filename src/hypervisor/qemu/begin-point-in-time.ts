@@ -11,6 +11,7 @@ import type { QmpClient } from './qmp-client.js'
 import type { QmpLine } from './qmp-line.js'
 import { freezeDisks } from './freeze-disks.js'
 import { recoverRuns, stopOurServer } from './recover-runs.js'
+import { refuseThreads } from './refuse-threads.js'
 import { makeRunFolder, type RunFolder } from './run-folder.js'
 import { settleBitmaps } from './settle-bitmaps.js'
 import { watchScratch } from './watch-scratch.js'
@@ -44,6 +45,7 @@ export async function beginPointInTime(request: PointInTimeRequest): Promise<Poi
   const { line, disks, histories, emit, signal } = request
   const qmp = await line.client({ signal })
   await refuseUnwritten(qmp, disks, { signal })
+  await refuseThreads(qmp, disks, { signal })
   const nodes = disks.map(({ node }) => node)
   const { cleared, live } = await recoverRuns(qmp, nodes, { signal })
   for (const folder of cleared) {

@@ -70,19 +70,27 @@ export async function readJobs(
   )
 }
 
-/** Nodes at the top of guests' devices, by the names that people know these by; none in a storage daemon. */
+/** A guest's device. */
+export interface Device {
+  /** The node at its top. */
+  readonly node: string
+  /** Its path in QEMU's object model; null of a drive without a device. */
+  readonly qdev: string | null
+}
+
+/** Guests' devices, by the names that people know these by; none in a storage daemon. */
 export async function readDevices(
   qmp: QmpClient,
   options?: AbortOptions,
-): Promise<ReadonlyMap<string, string>> {
-  const devices = new Map<string, string>()
+): Promise<ReadonlyMap<string, Device>> {
+  const devices = new Map<string, Device>()
   for (const device of listOf(await queryBlock(qmp, options))) {
     const node = recordOf(device['inserted'] ?? {})['node-name']
     if (typeof node !== 'string') continue
-    const qdev = typeof device['qdev'] === 'string' ? device['qdev'] : ''
-    const id = /^\/machine\/peripheral\/([^/]+)/.exec(qdev)?.[1] ?? qdev
+    const qdev = typeof device['qdev'] === 'string' ? device['qdev'] : null
+    const id = /^\/machine\/peripheral\/([^/]+)/.exec(qdev ?? '')?.[1] ?? qdev
     for (const name of [id, device['device']]) {
-      if (typeof name === 'string' && name !== '') devices.set(name, node)
+      if (typeof name === 'string' && name !== '') devices.set(name, { node, qdev })
     }
   }
   return devices

@@ -1,7 +1,13 @@
 import type { AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
 import type { Machine } from '../point-in-time.js'
-import { readBlockState, readDevices, type BlockNode, type BlockState } from './block-state.js'
+import {
+  readBlockState,
+  readDevices,
+  type BlockNode,
+  type BlockState,
+  type Device,
+} from './block-state.js'
 import { beginPointInTime } from './begin-point-in-time.js'
 import { fleeceNames } from './fleece-names.js'
 import { parseQemuName } from './machine-name.js'
@@ -23,6 +29,8 @@ export interface QemuDisk {
   /** The node on which its bitmaps are. */
   readonly node: string
   readonly volumeBytes: number
+  /** Path of the guest's device that has it, in QEMU's object model; null where none is known to. */
+  readonly qdev: string | null
   /** Whether its bitmaps outlive QEMU. */
   readonly keepsBitmaps: boolean
 }
@@ -67,11 +75,11 @@ export async function openQemu(name: string, options: QemuOptions = {}): Promise
 
 interface Found {
   readonly state: BlockState
-  readonly devices: ReadonlyMap<string, string>
+  readonly devices: ReadonlyMap<string, Device>
 }
 
 function findDisk(name: string, { state: { nodes }, devices }: Found): QemuDisk {
-  const top = nodes.get(devices.get(name) ?? name)
+  const top = nodes.get(devices.get(name)?.node ?? name)
   const node = top === undefined ? undefined : belowOurFilter(top, nodes)
   if (node === undefined) {
     throw new MoverError('SOURCE_UNUSABLE', `the machine has neither node nor device '${name}'`, {
@@ -80,7 +88,8 @@ function findDisk(name: string, { state: { nodes }, devices }: Found): QemuDisk 
     })
   }
   const { volumeBytes, keepsBitmaps } = node
-  return { name, node: node.name, volumeBytes, keepsBitmaps }
+  const device = [...devices.values()].find(found => found.node === top?.name)
+  return { name, node: node.name, qdev: device?.qdev ?? null, volumeBytes, keepsBitmaps }
 }
 
 /** A killed run has left its filter on top of the disk; our names tell of which. */
