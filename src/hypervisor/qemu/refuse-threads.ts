@@ -24,7 +24,7 @@ export async function refuseThreads(
   const { qemu } = (await qmp.execute('query-version', {}, options)) as { qemu?: JsonRecord }
   const { major, minor } = qemu ?? {}
   if (typeof major === 'number' && major >= SAFE_MAJOR) return
-  const objects = listOf(await qmp.execute('qom-list', { path: '/objects' }, options))
+  const objects = await readObjects(qmp, options)
   if (!objects.some(({ type }) => type === 'child<iothread>')) return
   for (const { name, qdev } of disks) {
     if (qdev !== null && !(await hasThread(qmp, qdev, options))) continue
@@ -37,6 +37,16 @@ export async function refuseThreads(
         remedy: 'run the machine with QEMU 9 or later, or the disk without iothread=',
       },
     )
+  }
+}
+
+async function readObjects(qmp: QmpClient, options?: AbortOptions): Promise<JsonRecord[]> {
+  try {
+    return listOf(await qmp.execute('qom-list', { path: '/objects' }, options))
+  } catch (error) {
+    // A storage daemon without any has no place for them either.
+    if (isQmpError(error, 'DeviceNotFound')) return []
+    throw error
   }
 }
 
