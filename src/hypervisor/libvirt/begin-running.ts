@@ -15,6 +15,7 @@ import {
   unneededCheckpoints,
   type OwnCheckpoint,
 } from './own-checkpoints.js'
+import { refuseThreads } from './refuse-threads.js'
 import { isFolder, removeDeadFolders } from './scratch-folder.js'
 import { spaceOf, watchScratch } from './scratch-watch.js'
 
@@ -33,6 +34,7 @@ interface Begun {
 export async function beginRunning(open: OpenDomain, request: BeginRequest): Promise<PointInTime> {
   const { domain, chosen } = open
   const { histories, emit, signal } = request
+  await refuseThreads(open, { signal })
   const scratch = await usableScratch(open, request)
   const attachments = await domainAttachments(domain)
   // Listed before it is seen that no job is under way: what has no manifest then never gets one.

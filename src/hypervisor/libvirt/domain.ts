@@ -115,6 +115,16 @@ export class Domain {
     return { state, isActive: state !== SHUTOFF && state !== CRASHED }
   }
 
+  /** Of the QEMU that libvirt starts: major × 1,000,000 + minor × 1,000 + release. */
+  async hypervisorVersion(options?: AbortOptions): Promise<number> {
+    const answer = await this.#connection.call({
+      procedure: 'connectGetVersion',
+      doing: 'ask for the version of QEMU',
+      ...options,
+    })
+    return answer.ulong()
+  }
+
   async isPersistent(): Promise<boolean> {
     const answer = await this.#call('domainIsPersistent', 'ask whether it is defined', {})
     return answer.int() === 1

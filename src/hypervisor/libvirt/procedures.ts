@@ -11,6 +11,7 @@ export const REMOTE_VERSION = 1
 export const PROCEDURES = {
   connectOpen: 1,
   connectClose: 2,
+  connectGetVersion: 4,
   domainDefineXml: 11,
   domainGetXmlDesc: 14,
   domainLookupByName: 23,
