@@ -58,7 +58,11 @@ function isAtHand(extents: StatedExtents): extents is Iterable<StatedExtent> {
 
 function* coverAtHand(extents: Iterable<StatedExtent>, rules: CoverRules): Generator<StatedExtent> {
   const cover = new Cover(rules)
-  for (const extent of extents) yield* cover.add(extent)
+  for (const extent of extents) {
+    const settled: StatedExtent[] = []
+    cover.add(extent, settled)
+    yield* settled
+  }
   yield* cover.finish()
 }
 
@@ -70,7 +74,9 @@ async function* coverArriving(
   const cover = new Cover(rules)
   for await (const extent of extents) {
     throwIfAborted(options)
-    yield* cover.add(extent)
+    const settled: StatedExtent[] = []
+    cover.add(extent, settled)
+    yield* settled
   }
   yield* cover.finish()
 }
@@ -83,7 +89,9 @@ async function* coverBatches(
   const cover = new Cover(rules)
   for await (const batch of extents.batches()) {
     throwIfAborted(options)
-    yield batch.flatMap(extent => cover.add(extent))
+    const settled: StatedExtent[] = []
+    for (const extent of batch) cover.add(extent, settled)
+    yield settled
   }
   yield cover.finish()
 }
@@ -101,12 +109,11 @@ class Cover {
     this.#rules = rules
   }
 
-  /** Returns what is settled now that `extent` has been said. */
-  add(extent: StatedExtent): StatedExtent[] {
+  /** Adds to `settled` what is, now that `extent` has been said. */
+  add(extent: StatedExtent, settled: StatedExtent[]): void {
     this.#check(extent)
-    const settled = this.#fillTo(extent.offset)
+    this.#fillTo(extent.offset, settled)
     this.#push(extent, settled)
-    return settled
   }
 
   /** Returns the rest. */
@@ -115,16 +122,16 @@ class Cover {
     if (this.#end < volumeBytes && gaps === 'refused') {
       throw this.#refusal(this.#end, `nothing is said of the last ${volumeBytes - this.#end} bytes`)
     }
-    const settled = this.#fillTo(volumeBytes)
+    const settled: StatedExtent[] = []
+    this.#fillTo(volumeBytes, settled)
     if (this.#pending !== null) settled.push(this.#pending)
     return settled
   }
 
-  #fillTo(offset: number): StatedExtent[] {
-    const settled: StatedExtent[] = []
+  #fillTo(offset: number, settled: StatedExtent[]): void {
+    if (offset === this.#end) return
     const gap = { offset: this.#end, length: offset - this.#end, state: 'clean' } as const
-    if (gap.length > 0) this.#push(gap, settled)
-    return settled
+    this.#push(gap, settled)
   }
 
   #push(extent: StatedExtent, settled: StatedExtent[]): void {
