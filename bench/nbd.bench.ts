@@ -1,26 +1,16 @@
 import { execFileSync } from 'node:child_process'
-import { closeSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Bench, Part } from './harness/bench.js'
-import { runCommand } from './harness/command.js'
-import { peakMemory } from './harness/peak-memory.js'
-import { ratioOf, runRounds, spreadOf } from './harness/rounds.js'
-import { backupCommand, backupInto, initRepository } from './mover-commands.js'
-import { copyByNbdcopy, readByNbdcopy, serveImage, serveMap } from './peers/nbd-server.js'
-import { writeGranules } from './volumes/changed-volume.js'
+import { ratioOf, runRounds } from './harness/rounds.js'
+import { backupInto } from './mover-commands.js'
+import { copyByNbdcopy, readByNbdcopy, serveImage } from './peers/nbd-server.js'
 import { mixedVolume } from './volumes/mixed-volume.js'
-import { scatteredGranules, sparseVolume, writeBitmap } from './volumes/sparse-volume.js'
 
-const GIB = 2 ** 30
-const CHANGED_GRANULES = 16_384
-const SPARSE_BYTES = 64 * GIB
-const MAPPED_BYTES = 6 * 1024 * GIB
-const MAPPED_EXTENTS = 1_000_000
-
-/** What goes over NBD, against what nbdcopy moves from the same server. */
+/** A full backup over NBD, against what nbdcopy moves from the same server. */
 export const nbdPart: Part = {
   name: 'nbd',
-  about: 'full backups and an incremental over NBD (qemu-nbd), against nbdcopy; a large map',
+  about: 'full backups of raw and qcow2 over NBD, against nbdcopy from the same qemu-nbd',
   run,
 }
 
@@ -31,8 +21,6 @@ async function run(bench: Bench): Promise<void> {
   execFileSync('qemu-img', ['convert', '-f', 'raw', '-O', 'qcow2', raw, qcow2])
   await fullOf(bench, qcow2, 'qcow2')
   rmSync(qcow2)
-  await incremental(bench)
-  await map(bench)
 }
 
 /** A copy to a file writes as a backup does, one to nowhere only reads. */
@@ -67,96 +55,5 @@ async function fullOf(bench: Bench, image: string, format: 'raw' | 'qcow2'): Pro
     what: `full backup over NBD, ${format}: time against nbdcopy that writes nothing`,
     value: ratioOf(rounds, r => r.mover / r['nbdcopy, null']),
     bound: null,
-  })
-}
-
-/** The volume has nothing but what changes, so that nbdcopy, which skips holes, reads just these bytes. */
-async function incremental(bench: Bench): Promise<void> {
-  const volume = join(bench.scratch, 'sparse-nbd.img')
-  const bitmap = join(bench.scratch, 'sparse-nbd.bitmap')
-  const repository = join(bench.scratch, 'repository-nbd')
-  const granules = scatteredGranules(SPARSE_BYTES, CHANGED_GRANULES, 1)
-  rmSync(volume, { force: true })
-  sparseVolume(volume, SPARSE_BYTES, { granules, seed: 1 })
-  writeBitmap(bitmap, SPARSE_BYTES, granules)
-  await initRepository(repository)
-  await using server = await serveImage(volume, {
-    format: 'raw',
-    socket: join(bench.scratch, 'nbd'),
-  })
-  await runCommand(backupCommand(repository, server.uri, '--checkpoint', 'one'))
-  let seed = 1
-  const changes = ['--changes', `bitmap:${bitmap},granularity=64KiB,since=one`]
-  const rounds = await runRounds(
-    {
-      mover: {
-        command: backupCommand(repository, server.uri, ...changes),
-        // Other bytes each time, or the second turn would find all of them known.
-        prepare() {
-          const file = openSync(volume, 'r+')
-          writeGranules(file, { granules, seed: (seed += 1) })
-          closeSync(file)
-        },
-      },
-      'nbdcopy, null': { command: readByNbdcopy(server.uri) },
-    },
-    { count: bench.rounds, say: bench.say },
-  )
-  for (const path of [repository, volume, bitmap]) rmSync(path, { recursive: true, force: true })
-  bench.report({
-    what: 'incremental over NBD, 1 GiB over 64 GiB: time against nbdcopy of just these bytes',
-    value: ratioOf(rounds, r => r.mover / r['nbdcopy, null']),
-    unit: 'x',
-    bound: { most: 1.5 },
-    timed: rounds.timed,
-    notes: ['the map from a file; the audit included'],
-  })
-}
-
-/** A dry run reads the map and plans by it; the bytes would come from the device beside it. */
-async function map(bench: Bench): Promise<void> {
-  const volume = join(bench.scratch, 'mapped.img')
-  const repository = join(bench.scratch, 'repository-nbd')
-  writeFileSync(volume, '')
-  truncateSync(volume, MAPPED_BYTES)
-  await initRepository(repository)
-  await runCommand(backupCommand(repository, volume, '--checkpoint', 'one'))
-  const socket = (headers: string) => join(bench.scratch, `map-${headers}`)
-  const size = { volumeBytes: MAPPED_BYTES, extents: MAPPED_EXTENTS }
-  await using extended = await serveMap(socket('64'), { ...size, headers: 'extended' })
-  await using structured = await serveMap(socket('32'), { ...size, headers: 'structured' })
-  const planBy = ({ uri }: { readonly uri: string }) =>
-    backupCommand(repository, volume, '--dry-run', '--changes', `${uri},bitmap=map,since=one`)
-  const rounds = await runRounds(
-    {
-      extended: { command: planBy(extended), cold: false },
-      structured: { command: planBy(structured), cold: false },
-    },
-    { count: bench.rounds, say: bench.say },
-  )
-  const peak = await peakMemory(planBy(extended))
-  for (const path of [repository, volume]) rmSync(path, { recursive: true, force: true })
-  const common = { timed: rounds.timed, notes: ['the server is of the benchmark, in JavaScript'] }
-  const what = 'map of 6 TiB with 1 million dirty extents, read and planned'
-  bench.report({
-    ...common,
-    what: `${what}, extended headers`,
-    value: ratioOf(rounds, r => r.extended),
-    unit: 's',
-    bound: { most: 2 },
-  })
-  bench.report({
-    ...common,
-    what: `${what}, without them`,
-    value: ratioOf(rounds, r => r.structured),
-    unit: 's',
-    bound: null,
-  })
-  bench.report({
-    ...common,
-    what: `${what}: peak of RssAnon + RssShmem`,
-    value: spreadOf([peak / 2 ** 20]),
-    unit: 'MiB',
-    bound: { most: 100 },
   })
 }

@@ -7,6 +7,7 @@ import { incrementalPart } from './incremental.bench.js'
 import { indexPart } from './index.bench.js'
 import { manifestsPart } from './manifests.bench.js'
 import { memoryPart } from './memory.bench.js'
+import { nbdChangesPart } from './nbd-changes.bench.js'
 import { nbdPart } from './nbd.bench.js'
 import { ontoPart } from './onto.bench.js'
 import { peersPart } from './peers.bench.js'
@@ -24,6 +25,7 @@ export const PARTS: readonly Part[] = [
   incompressiblePart,
   incrementalPart,
   nbdPart,
+  nbdChangesPart,
   unchangedPart,
   rescanPart,
   restorePart,
