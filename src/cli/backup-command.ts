@@ -147,14 +147,14 @@ export const backupCommand = defineCommand({
   async run(context) {
     const { options, operands, report, signal } = context
     refuseContradictions(options)
-    await using repository = await openRepositoryOf(context)
     const { isMachineName } = await import('../open-machine.js')
     const isMachine = isMachineName(operands.source)
     refuseStrayOptions(options, isMachine)
+    const tags = tagsOf(options.tag)
+    await using repository = await openRepositoryOf(context)
     const { volume, full } = options
     const request = {
-      ...{ repository, volume, full, signal },
-      tags: tagsOf(options.tag),
+      ...{ repository, volume, full, signal, tags },
       ...given({
         audit: options.audit,
         workers: options.workers,
