@@ -1,5 +1,7 @@
-import { mkdir, open, stat } from 'node:fs/promises'
+import { mkdir, stat, unlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { NODE_DISK } from './backend/disk.js'
+import { writeDurableFile } from './backend/durable-file.js'
 import type { AbortOptions } from './core/abort.js'
 import type { BudgetOptions } from './core/budgets.js'
 import { MoverError } from './core/errors.js'
@@ -12,6 +14,7 @@ import { restoredDomain, type RestoredPlace } from './hypervisor/libvirt/restore
 import type { Repository } from './repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
 import { readAttachment } from './store/attachments.js'
+import { linkTarget, partialName } from './target/file-target.js'
 
 type DiskOptions = Pick<RestoreOptions, 'force' | 'readBack'>
 
@@ -178,13 +181,19 @@ async function refuseExisting(path: string): Promise<void> {
   throw exists(path)
 }
 
+/** As a restored volume: whole under its name or not there, and durable before it is told. */
 async function writeNew(path: string, text: string): Promise<void> {
+  const partial = partialName(path)
   try {
-    await using file = await open(path, 'wx')
-    await file.writeFile(text)
-    await file.sync()
+    await writeDurableFile(NODE_DISK, { path: partial, bytes: Buffer.from(text) })
   } catch (error) {
-    throw isCode(error, 'EEXIST') ? exists(path) : unwritable(path, error)
+    throw unwritable(path, error)
+  }
+  try {
+    await linkTarget(partial, path)
+  } catch (error) {
+    await Promise.allSettled([unlink(partial)])
+    throw isCode(error, 'TARGET_EXISTS') ? exists(path) : error
   }
 }
 
