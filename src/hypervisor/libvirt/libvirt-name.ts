@@ -10,13 +10,7 @@ export interface LibvirtName {
   readonly socket: string | null
 }
 
-const SCHEME = 'libvirt:'
 const NAME = /^libvirt:([^/?#]+)(?:\/([^?#]*))?(?:\?socket=([^&#]+))?$/
-
-/** Whether `name` means a domain, and not a path. */
-export function isLibvirtName(name: string): boolean {
-  return name.startsWith(SCHEME)
-}
 
 /** Names are percent-encoded. Throws ARGUMENT_INVALID for what means no domain. */
 export function parseLibvirtName(name: string): LibvirtName {

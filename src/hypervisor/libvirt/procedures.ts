@@ -12,7 +12,6 @@ export const PROCEDURES = {
   connectOpen: 1,
   connectClose: 2,
   connectGetVersion: 4,
-  domainDefineXml: 11,
   domainGetXmlDesc: 14,
   domainLookupByName: 23,
   domainLookupByUuid: 24,
