@@ -1,10 +1,11 @@
 /** A volume served by qemu-nbd on a Unix socket: to mover and to nbdcopy it is the same server. */
 import { spawn } from 'node:child_process'
-import { existsSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from '../harness/command.js'
+import { isListening } from './is-listening.js'
 
 export interface ServedVolume extends AsyncDisposable {
   readonly uri: string
@@ -43,7 +44,7 @@ async function serve(socket: string, argv: readonly [string, ...string[]]): Prom
   const [program, ...words] = argv
   const server = spawn(program, words, { stdio: ['ignore', 'ignore', 'inherit'] })
   const ended = once(server, 'exit')
-  while (!existsSync(socket)) {
+  while (!isListening(socket)) {
     if (server.exitCode !== null) throw new Error(`${program} ended with ${server.exitCode}`)
     await sleep(20)
   }

@@ -4,15 +4,8 @@
  */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -105,8 +98,8 @@ export async function startLibvirtd(
     rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
   })
   const socket = join(folder, 'run', 'libvirt-sock')
-  for (let tries = 0; !existsSync(socket); tries += 1) {
-    if (child.exitCode !== null || tries > 500) throw new Error(`libvirtd does not start: ${said}`)
+  for (let tries = 0; !(await accepts(socket)); tries += 1) {
+    if (child.exitCode !== null || tries > 1500) throw new Error(`libvirtd does not start: ${said}`)
     await sleep(20)
   }
   const virsh = async (...args: readonly string[]) => {
@@ -114,6 +107,18 @@ export async function startLibvirtd(
     return (await execute('virsh', ['-q', '-c', uri, ...args])).stdout.trim()
   }
   return { folder, socket, virsh }
+}
+
+/** Bound is not yet listening: a socket that is there may still refuse. */
+function accepts(path: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(path)
+    socket.on('connect', () => {
+      socket.destroy()
+      resolve(true)
+    })
+    socket.on('error', () => resolve(false))
+  })
 }
 
 /** A domain of 64 MiB without a network, and without an operating system, but for what the disks boot. */

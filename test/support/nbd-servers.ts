@@ -1,6 +1,6 @@
 /** Real NBD servers for tests, each on a socket of its own; gone when the test ends. */
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import type { Test } from 'tap'
+import { isListening } from '../../bench/peers/is-listening.js'
 
 const execute = promisify(execFile)
 
@@ -50,7 +51,7 @@ export async function qemuNbd(
     ...args,
     file,
   ])
-  await waitFor(child, () => existsSync(socket))
+  await waitFor(child, () => isListening(socket))
   return { uri: uriOf(socket), child }
 }
 
@@ -67,7 +68,7 @@ export async function storageDaemon(
     ...['--nbd-server', `addr.type=unix,addr.path=${socket},max-connections=0`],
     ...['--export', `type=nbd,id=disk,node-name=disk,name=${EXPORT},writable=on`],
   ])
-  await waitFor(child, () => existsSync(socket))
+  await waitFor(child, () => isListening(socket))
   return { uri: uriOf(socket), child }
 }
 
@@ -75,7 +76,7 @@ export async function storageDaemon(
 export async function nbdkit(t: Test, args: readonly string[]): Promise<NbdServer> {
   const socket = socketPath(t)
   const child = start(t, 'nbdkit', ['-f', '-U', socket, ...args])
-  await waitFor(child, () => existsSync(socket))
+  await waitFor(child, () => isListening(socket))
   return { uri: uriOf(socket), child }
 }
 
@@ -116,7 +117,7 @@ async function waitFor(
   child: ChildProcess,
   isReady: () => boolean | Promise<boolean>,
 ): Promise<void> {
-  for (let tries = 0; tries < 500; tries += 1) {
+  for (let tries = 0; tries < 1500; tries += 1) {
     if (child.pid === undefined) throw new Error(`${child.spawnfile} is not installed`)
     if (child.exitCode !== null) throw new Error(`${child.spawnfile} ended: ${child.exitCode}`)
     if (await isReady()) return
