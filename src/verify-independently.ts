@@ -8,9 +8,9 @@ import { MoverError } from './core/errors.js'
 import { PACK_OBJECT_BYTES_MAX } from './core/limits.js'
 import type { Manifest } from './core/manifest.js'
 import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
-import { hashBytes, pageDigest } from './native/blake3.js'
+import { pageDigest } from './native/blake3.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
-import { decodeEntry, packEntries } from './store/pack-file.js'
+import { decodeEntry, packDigest, packEntries } from './store/pack-file.js'
 import { listPacks, meterOfPacks } from './verify-packs.js'
 import { attachmentPageBytes } from './store/attachments.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
@@ -74,10 +74,11 @@ async function checkPack(
   }
   await reporting(async () => {
     const pack = await repository.backend.get(name, { maxBytes: PACK_OBJECT_BYTES_MAX, signal })
-    if (digestHex(hashBytes(pack)) !== id) {
+    const entries = packEntries(pack)
+    if (digestHex(packDigest(pack, entries)) !== id) {
       report.add('pack', id, 'the bytes of the pack are not what its name says')
     }
-    for (const entry of packEntries(pack)) {
+    for (const entry of entries) {
       await reporting(() => {
         const { type, digest, offset } = entry
         const { length } = decodeEntry(pack, entry)

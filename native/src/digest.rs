@@ -27,7 +27,7 @@ pub fn of_page(page: &[u8]) -> Digest {
     *KEYED.clone().update(page).finalize().as_bytes()
 }
 
-/// The name of a whole object: a pack or an index segment.
+/// The name of an index segment, and what stands for stored bytes in the name of a pack.
 pub fn of_object(object: &[u8]) -> Digest {
     *blake3::hash(object).as_bytes()
 }

@@ -73,9 +73,31 @@ impl Object {
             .map_err(|cause| NativeError::backend_read(&self.path, offset, cause))
     }
 
-    /// The digest of all its bytes: what its name has to be.
+    /// As `read_at`, of a few bytes in one block of an object opened by `open_direct`.
+    pub fn read_piece(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        let start = offset - offset % ALIGNMENT as u64;
+        let skipped = (offset - start) as usize;
+        let length = (self.bytes - start).min(ALIGNMENT as u64) as usize;
+        let mut block = AlignedBuf::with_capacity(ALIGNMENT);
+        block.set_len(ALIGNMENT);
+        read_run(&self.file, start, &mut block, length)
+            .map_err(|failure| failure.of_object(&self.path))?;
+        bytes.copy_from_slice(&block[skipped..skipped + bytes.len()]);
+        Ok(())
+    }
+
+    /// The digest of all its bytes: what a segment's name has to be.
     pub fn digest(&self) -> Result<Digest> {
         let mut hasher = blake3::Hasher::new();
+        self.read_through(|piece| {
+            hasher.update(piece);
+            Ok(())
+        })?;
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    /// Gives all its bytes to `take`, in order, and reads on meanwhile.
+    pub fn read_through(&self, mut take: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let ahead = ReadAhead {
             pool: &BufferPool::new(READ_BYTES, READERS + 2),
             cancel: &Cancel::default(),
@@ -91,13 +113,9 @@ impl Object {
             buffer.truncate(length);
             Ok(())
         };
-        let mut hash = |_, (), buffer: &AlignedBuf| {
-            hasher.update(buffer);
-            Ok(())
-        };
+        let mut take = |_, (), buffer: &AlignedBuf| take(buffer);
         let pieces = self.bytes.div_ceil(READ_BYTES as u64) as usize;
-        ahead.run(pieces, fill, &mut hash)?;
-        Ok(*hasher.finalize().as_bytes())
+        ahead.run(pieces, fill, &mut take)
     }
 }
 

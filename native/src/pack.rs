@@ -7,20 +7,21 @@
 
 mod footer;
 mod frame;
+mod name;
 #[cfg(test)]
 pub(crate) mod tests;
-
-use std::path::Path;
 
 use crate::codec::{Codec, Encoder};
 use crate::device::AlignedBuf;
 use crate::digest::{self, CHECKSUM_BYTES, Digest};
 use crate::error::{NativeError, Result};
 use crate::fields::{array_at, is_reserved, put, u16_at, u32_at};
-use crate::object::Object;
+
+use name::PackName;
 
 pub use footer::{ReadAt, read_footer};
 pub use frame::scan_frames;
+pub use name::check_pack;
 
 /// Packs are written with direct I/O in one piece, so that their length is a multiple of this.
 pub const PACK_ALIGNMENT: usize = 4096;
@@ -157,6 +158,7 @@ pub struct PackBuilder {
     pack_bytes: usize,
     buffer: AlignedBuf,
     entries: Vec<Entry>,
+    name: PackName,
 }
 
 /// A finished pack: nothing of it changes any more.
@@ -180,18 +182,17 @@ impl PackBuilder {
         mut buffer: AlignedBuf,
     ) -> Self {
         let pack_bytes = pack_bytes.min(PACK_BYTES_MAX).min(buffer.capacity());
+        let header = PackHeader {
+            kind,
+            salt,
+            repository_id,
+        };
         buffer.clear();
-        buffer.extend_from_slice(
-            &PackHeader {
-                kind,
-                salt,
-                repository_id,
-            }
-            .to_bytes(),
-        );
+        buffer.extend_from_slice(&header.to_bytes());
         Self {
             kind,
             pack_bytes,
+            name: PackName::begin(&buffer),
             buffer,
             entries: Vec::new(),
         }
@@ -212,7 +213,8 @@ impl PackBuilder {
         footer::sealed_bytes(self.buffer.len(), self.entries.len())
     }
 
-    /// Encodes a chunk of 1 byte to 4 MiB and adds it. After an error the pack is as before.
+    /// Encodes a chunk of 1 byte to 4 MiB and adds it; `digest` is that of `plain`. After an error the pack is
+    /// as before.
     pub fn push(&mut self, digest: Digest, plain: &[u8], encoder: &mut Encoder) -> Result<Entry> {
         if !(1..=PLAIN_BYTES_MAX).contains(&plain.len()) || !self.has_room(plain.len()) {
             return Err(NativeError::internal(format!(
@@ -236,15 +238,26 @@ impl PackBuilder {
             stored: stored as u32,
             plain: plain.len() as u32,
         };
-        put(self.buffer.as_mut_slice(), head_at, &frame::head(&entry));
+        let head = frame::head(&entry);
+        put(self.buffer.as_mut_slice(), head_at, &head);
+        self.name.add_frame(&head, &self.stored_hash(&entry));
         self.entries.push(entry);
         Ok(entry)
     }
 
+    /// What the name takes for an entry's stored bytes: a chunk that is stored as it is was hashed already.
+    fn stored_hash(&self, entry: &Entry) -> Digest {
+        match (entry.kind, entry.codec) {
+            (EntryType::Chunk, Codec::None) => entry.digest,
+            _ => digest::of_object(&self.buffer[entry.offset as usize..]),
+        }
+    }
+
     /// Adds the table and the trailer, and names the whole.
     pub fn seal(mut self) -> SealedPack {
+        let frames_end = self.buffer.len();
         footer::append(&mut self.buffer, &self.entries);
-        let id = digest::of_object(&self.buffer);
+        let id = self.name.finish(&self.buffer[frames_end..]);
         SealedPack {
             id,
             kind: self.kind,
@@ -252,18 +265,4 @@ impl PackBuilder {
             entries: self.entries,
         }
     }
-}
-
-/// Whether the object's bytes are those that its name names; PACK_CORRUPT if not.
-pub fn check_pack(path: &Path, id: &Digest) -> Result<()> {
-    let object = Object::open_direct(path)?;
-    if object.bytes() > OBJECT_BYTES_MAX {
-        return Err(NativeError::pack(None, "is longer than any pack").in_pack(path));
-    }
-    if object.digest()? != *id {
-        return Err(
-            NativeError::pack(None, "its bytes are not those that its name names").in_pack(path),
-        );
-    }
-    Ok(())
 }

@@ -484,6 +484,7 @@ mod tests {
     use crate::codec::{Codec, Encoder};
     use crate::digest;
     use crate::object::tests::Folder;
+    use crate::pack::tests::name_of;
     use crate::seeded::Seeded;
     use crate::testing::{FailingFiles, SlowFiles};
 
@@ -512,11 +513,12 @@ mod tests {
     /// Puts `chunks` chunks of noise into packs.
     fn put(spool: &PackSpool, kind: EntryType, chunks: usize) -> Result<()> {
         let mut encoder = Encoder::new(Codec::None, 0).unwrap();
-        let plain = Seeded::new(1).bytes(CHUNK, false);
-        for number in 0..chunks {
+        let mut random = Seeded::new(1);
+        for _ in 0..chunks {
+            let plain = random.bytes(CHUNK, false);
             let mut pack = spool.open(kind, plain.len())?;
             pack.builder()?
-                .push([number as u8; 32], &plain, &mut encoder)?;
+                .push(digest::of_chunk(&plain), &plain, &mut encoder)?;
         }
         Ok(())
     }
@@ -543,7 +545,7 @@ mod tests {
         for pack in &packs {
             let bytes = fs::read(&pack.path).unwrap();
             assert_eq!(
-                (bytes.len() as u64, digest::of_object(&bytes)),
+                (bytes.len() as u64, name_of(&bytes).unwrap()),
                 (pack.bytes, pack.id)
             );
             assert!(bytes.len() <= PACK && bytes.len().is_multiple_of(4096));

@@ -37,6 +37,21 @@ export function packEntries(pack: Uint8Array): PackEntry[] {
   return entries
 }
 
+/**
+ * The digest that names a pack with these entries, all of them in their order: that of its bytes, in which
+ * the digest of an entry's stored bytes stands for these.
+ */
+export function packDigest(pack: Uint8Array, entries: readonly PackEntry[]): Uint8Array {
+  const parts = [pack.subarray(0, HEADER_BYTES)]
+  let framesEnd = HEADER_BYTES
+  for (const { offset, storedBytes } of entries) {
+    framesEnd = offset + storedBytes
+    parts.push(pack.subarray(offset - FRAME_BYTES, offset))
+    parts.push(hashBytes(pack.subarray(offset, framesEnd)))
+  }
+  return hashBytes(Buffer.concat([...parts, pack.subarray(framesEnd)]))
+}
+
 /** Decodes one entry and compares its digest. Throws CHUNK_CORRUPT or CODEC_FAILED. */
 export function decodeEntry(pack: Uint8Array, entry: PackEntry): Uint8Array {
   const stored = pack.subarray(entry.offset, entry.offset + entry.storedBytes)

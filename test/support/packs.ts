@@ -28,11 +28,13 @@ export interface MadePack {
 export function packOf(pack: MadePack): { readonly bytes: Buffer; readonly id: string } {
   const header = headerOf(pack)
   const frames: Buffer[] = []
+  const named: Buffer[] = []
   const rows: Buffer[] = []
   let end = header.length
   for (const entry of pack.entries) {
     const head = headOf(entry, pack.type ?? 'data')
     frames.push(head, Buffer.from(entry.stored))
+    named.push(head, Buffer.from(hashBytes(entry.stored)))
     rows.push(rowOf(head, end + head.length))
     end += head.length + entry.stored.length
   }
@@ -46,8 +48,12 @@ export function packOf(pack: MadePack): { readonly bytes: Buffer; readonly id: s
   trailer.writeBigUInt64LE(BigInt(end), 24)
   pack.trailer?.(trailer)
   checksum(Buffer.concat([table, trailer.subarray(0, 48)])).copy(trailer, 48)
-  const bytes = Buffer.concat([header, ...frames, Buffer.alloc(padding), table, trailer])
-  return { bytes, id: Buffer.from(hashBytes(bytes)).toString('hex') }
+  const rest = [Buffer.alloc(padding), table, trailer]
+  const id = hashBytes(Buffer.concat([header, ...named, ...rest]))
+  return {
+    bytes: Buffer.concat([header, ...frames, ...rest]),
+    id: Buffer.from(id).toString('hex'),
+  }
 }
 
 function headerOf({ repositoryId, type = 'data', header: change }: MadePack): Buffer {

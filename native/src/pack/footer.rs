@@ -84,6 +84,23 @@ fn trailer(table: &[u8], count: usize, table_at: usize, frames_end: usize) -> [u
 /// Reads a pack's table through `read`; PACK_CORRUPT unless all of it holds. The entries come in the order
 /// of their frames, which follow one another without a gap.
 pub fn read_footer(object_bytes: u64, read: &mut ReadAt<'_>) -> Result<Vec<Entry>> {
+    let (trailer, bounds) = read_trailer(object_bytes, read)?;
+
+    let trailer_at = object_bytes - TRAILER_BYTES as u64;
+    let mut table = vec![0; (trailer_at - bounds.table_at) as usize];
+    read(bounds.table_at, &mut table)?;
+    if trailer[CHECKSUM_AT..] != digest::checksum16(&[&table, &trailer[..CHECKSUM_AT]]) {
+        return Err(NativeError::pack(bounds.table_at, "its table is damaged"));
+    }
+    entries(&table, &bounds)
+}
+
+/// Where the last frame ends, by the trailer; PACK_CORRUPT where that cannot be.
+pub(super) fn frames_end(object_bytes: u64, read: &mut ReadAt<'_>) -> Result<u64> {
+    Ok(read_trailer(object_bytes, read)?.1.frames_end)
+}
+
+fn read_trailer(object_bytes: u64, read: &mut ReadAt<'_>) -> Result<([u8; TRAILER_BYTES], Bounds)> {
     let shortest = sealed_bytes(PACK_HEADER_BYTES, 0) as u64;
     if !(shortest..=OBJECT_BYTES_MAX).contains(&object_bytes)
         || !object_bytes.is_multiple_of(PACK_ALIGNMENT as u64)
@@ -97,13 +114,7 @@ pub fn read_footer(object_bytes: u64, read: &mut ReadAt<'_>) -> Result<Vec<Entry
     let mut trailer = [0; TRAILER_BYTES];
     read(trailer_at, &mut trailer)?;
     let bounds = bounds(&trailer, trailer_at)?;
-
-    let mut table = vec![0; (trailer_at - bounds.table_at) as usize];
-    read(bounds.table_at, &mut table)?;
-    if trailer[CHECKSUM_AT..] != digest::checksum16(&[&table, &trailer[..CHECKSUM_AT]]) {
-        return Err(NativeError::pack(bounds.table_at, "its table is damaged"));
-    }
-    entries(&table, &bounds)
+    Ok((trailer, bounds))
 }
 
 /// Where a pack's parts are; held against one another and the length of the object.

@@ -32,6 +32,11 @@ pub(super) fn head(entry: &Entry) -> [u8; HEAD_BYTES] {
     head
 }
 
+/// How many stored bytes a head says that follow it; whether it is sound is not asked.
+pub(super) fn stored_bytes(head: &[u8; HEAD_BYTES]) -> u32 {
+    u32_at(head, STORED_AT)
+}
+
 /// Finds a damaged pack's entries without its table: those whose head, bounds and digest all hold, in the
 /// order of their offsets. What is found is true wherever it is found, since its digest was compared.
 pub fn scan_frames(object: &[u8], decoder: &mut Decoder) -> Vec<Entry> {

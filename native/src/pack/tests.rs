@@ -46,6 +46,25 @@ fn footer_of(object: &[u8]) -> Result<Vec<Entry>> {
     })
 }
 
+/// As a reader names what it holds, in pieces of changing lengths.
+pub(crate) fn name_of(object: &[u8]) -> Result<Digest> {
+    let mut read = |offset, bytes: &mut [u8]| {
+        bytes.copy_from_slice(&object[offset as usize..][..bytes.len()]);
+        Ok(())
+    };
+    let mut reader = name::NameReader::new(footer::frames_end(object.len() as u64, &mut read)?);
+    let mut rest = object;
+    for length in [1, 63, 64, 65, 127, 128, 4096].iter().cycle() {
+        let (piece, after) = rest.split_at(rest.len().min(*length));
+        reader.take(piece)?;
+        rest = after;
+        if rest.is_empty() {
+            break;
+        }
+    }
+    Ok(reader.finish())
+}
+
 fn header_of(object: &[u8]) -> Result<PackHeader> {
     PackHeader::from_bytes(object.first_chunk().unwrap())
 }
@@ -72,7 +91,7 @@ fn a_pack_gives_back_what_was_put_in_by_its_table_and_by_its_frames() {
                 let chunks = chunks(count as u64, count);
                 let pack = pack_of(kind, 1, codec, &chunks);
                 assert_eq!(pack.buffer.len() % PACK_ALIGNMENT, 0);
-                assert_eq!(pack.id, digest::of_object(&pack.buffer));
+                assert_eq!(pack.id, name_of(&pack.buffer).unwrap());
                 assert_eq!(footer_of(&pack.buffer).unwrap(), pack.entries);
                 assert_eq!(scan(&pack.buffer), pack.entries);
                 let header = PackHeader {
@@ -180,7 +199,7 @@ fn one_damaged_byte_never_gives_a_wrong_entry() {
     let mut object = pack.buffer.to_vec();
     for at in 0..object.len() {
         object[at] ^= 0x41;
-        assert_ne!(digest::of_object(&object), pack.id);
+        assert_ne!(name_of(&object).ok(), Some(pack.id), "byte {at}");
         if let Ok(header) = header_of(&object) {
             assert_eq!(header, header_of(&pack.buffer).unwrap());
         }
@@ -327,6 +346,44 @@ fn trailers_with_counts_and_offsets_near_their_limits_are_refused() {
             object[trailer_at + at..][..width].copy_from_slice(&field[..width]);
             assert_eq!(footer_of(&object).unwrap_err().code(), "PACK_CORRUPT");
         }
+    }
+}
+
+/// By FORMAT.md, from the parts.
+#[test]
+fn a_pack_is_named_by_its_bytes_with_the_hash_of_stored_bytes_in_their_place() {
+    for kind in [EntryType::Chunk, EntryType::Page] {
+        let pack = pack_of(kind, 6, Codec::Lz4, &chunks(6, 9));
+        let object = &pack.buffer[..];
+        let mut parts = object[..PACK_HEADER_BYTES].to_vec();
+        for entry in &pack.entries {
+            let (stored_at, end) = (entry.offset as usize, entry.end() as usize);
+            parts.extend_from_slice(&object[stored_at - frame::HEAD_BYTES..stored_at]);
+            parts.extend_from_slice(&digest::of_object(&object[stored_at..end]));
+        }
+        parts.extend_from_slice(&object[pack.entries[8].end() as usize..]);
+        assert_eq!(pack.id, digest::of_object(&parts));
+    }
+}
+
+/// Frames that do not fit what the trailer says are told, and never read past.
+#[test]
+fn a_name_is_not_taken_from_frames_that_pass_their_end() {
+    let pack = pack_of(EntryType::Chunk, 6, Codec::None, &chunks(6, 3));
+    for stored in [0, 1, 2900, u32::MAX] {
+        let mut object = pack.buffer.to_vec();
+        let at = pack.entries[1].offset as usize - frame::HEAD_BYTES + 12;
+        if object[at..at + 4] == stored.to_le_bytes() {
+            continue;
+        }
+        object[at..at + 4].copy_from_slice(&stored.to_le_bytes());
+        assert_ne!(name_of(&object).ok(), Some(pack.id));
+    }
+    let frames_end = pack.entries[2].end();
+    for wrong in [frames_end - 1, frames_end - 64, frames_end + 1, 128, 129] {
+        let mut reader = name::NameReader::new(wrong);
+        let outcome = reader.take(&pack.buffer).map(|()| reader.finish());
+        assert_ne!(outcome.ok(), Some(pack.id));
     }
 }
 
