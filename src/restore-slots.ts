@@ -5,7 +5,7 @@ import type { SlotRows } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
-import { SlotWindow, type TakenWindow } from './pipeline/slot-window.js'
+import { eachWindow, type TakenWindow } from './pipeline/slot-window.js'
 import { openWorkerPool } from './pipeline/worker-pool.js'
 import type { RestoreContext } from './restore.js'
 import type { Target } from './target/target.js'
@@ -47,8 +47,12 @@ export async function restoreSlots(parts: {
   })
   await using pool = openWorkerPool(bytesTotal, context.workers)
   let zeroBytes = 0
-  const writeWindow = async ({ wanted, zeroes }: TakenWindow) => {
-    if (!target.readsAsZero) await zeroRuns(target, zeroes, geometry)
+  const writeWindow = async ({ wanted, data, zeroes }: TakenWindow) => {
+    if (target.readsAsZero) {
+      await native(addon => addon.reserveRuns(target.handle, pairsOf(data, geometry)), 'write')
+    } else if (zeroes.length > 0) {
+      await native(addon => addon.zeroRuns(target.handle, pairsOf(zeroes, geometry)), 'write')
+    }
     zeroBytes += zeroes.reduce((sum, run) => sum + slotRunBytes(geometry, run), 0)
     if (wanted.length > 0) await decodeWindow(wanted, { job: decoding.job, pool, signal })
   }
@@ -60,41 +64,11 @@ export async function restoreSlots(parts: {
   return { written, zero: zeroBytes, read: storedRead }
 }
 
-/** Gathers the slots of one window while the one before it is written. */
-async function eachWindow(
-  slots: AsyncIterable<SlotRows>,
-  slotsMax: number,
-  write: (window: TakenWindow) => Promise<void>,
-): Promise<void> {
-  const window = new SlotWindow(slotsMax)
-  let writing = Promise.resolve()
-  const next = async () => {
-    await writing
-    writing = write(window.take())
-    // Awaited before the next one; a failure until then is not unhandled.
-    writing.catch(() => {})
-  }
-  try {
-    for await (const run of slots) {
-      window.add(run)
-      if (window.isFull) await next()
-    }
-    await next()
-  } finally {
-    await writing
-  }
-}
-
-async function zeroRuns(
-  target: Target,
-  zeroes: readonly SlotRun[],
-  geometry: Geometry,
-): Promise<void> {
-  if (zeroes.length === 0) return
-  const pairs = Float64Array.from(
-    zeroes.flatMap(run => [run.first * geometry.chunkBytes, slotRunBytes(geometry, run)]),
+/** Offset and length in bytes of each run. */
+function pairsOf(runs: readonly SlotRun[], geometry: Geometry): Float64Array {
+  return Float64Array.from(
+    runs.flatMap(run => [run.first * geometry.chunkBytes, slotRunBytes(geometry, run)]),
   )
-  await native(addon => addon.zeroRuns(target.handle, pairs), 'write')
 }
 
 function readingOf(decoding: DecodeJob, settledBytes: number): MeterReading {

@@ -9,11 +9,11 @@ import { slotsDifferingFrom } from './manifest/tree-diff.js'
 import { TreeReader, type PageDamage } from './manifest/tree-reader.js'
 import { native } from './native/addon.js'
 import { PLANNED_ROW_BYTES, WANTED_ROW_BYTES } from './native/batch.js'
-import { isZeroRow, rowDigest } from './native/slot-rows.js'
+import { isZeroRow, rowDigest, type SlotRows } from './native/slot-rows.js'
 import { openDecodeJob, type DecodeJob } from './pipeline/decode-job.js'
 import { decodeWindow } from './pipeline/decode-pipeline.js'
 import { startProgressMeter, type MeterReading } from './pipeline/progress-meter.js'
-import { SlotWindow, WINDOW_SLOTS } from './pipeline/slot-window.js'
+import { eachWindow, WINDOW_SLOTS, type TakenWindow } from './pipeline/slot-window.js'
 import { openWorkerPool, type WorkerPool } from './pipeline/worker-pool.js'
 import { readAttachment } from './store/attachments.js'
 import type { VerifiedParts, VerifyContext } from './verify.js'
@@ -94,20 +94,18 @@ async function verifyTree(
   step: Step,
 ): Promise<boolean> {
   const { report } = step.context
-  const window = new SlotWindow(WINDOW_SLOTS)
   let isWhole = true
   const onDamage = ({ digest, error, ...run }: PageDamage) => {
     isWhole = false
     report.add('page', digest, damageMessageOrThrow(error))
     report.hit('page', digest, { manifest: manifest.id, ...extentOf(manifest, run) })
   }
-  for await (const { first, count } of newRuns(reader, before, step.context)) {
-    for await (const rows of reader.slots({ from: first, to: first + count, onDamage })) {
-      window.add(rows)
-      if (window.isFull) await flush(window, step)
+  const slots = async function* (): AsyncGenerator<SlotRows> {
+    for await (const { first, count } of newRuns(reader, before, step.context)) {
+      yield* reader.slots({ from: first, to: first + count, onDamage })
     }
   }
-  await flush(window, step)
+  await eachWindow(slots(), WINDOW_SLOTS, window => proveChunks(window, step))
   return isWhole
 }
 
@@ -134,8 +132,10 @@ async function* newRuns(
   }
 }
 
-async function flush(window: SlotWindow, { decoding, pool, bad, context }: Step): Promise<void> {
-  const { wanted } = window.take()
+async function proveChunks(
+  { wanted }: TakenWindow,
+  { decoding, pool, bad, context }: Step,
+): Promise<void> {
   if (wanted.length === 0) return
   const { missing, damaged } = await decodeWindow(wanted, {
     job: decoding.job,

@@ -309,6 +309,15 @@ pub fn zero_runs(handle: u32, runs: Float64Array) -> Promised<()> {
 }
 
 #[napi]
+pub fn reserve_runs(handle: u32, runs: Float64Array) -> Promised<()> {
+    let runs = runs.to_vec();
+    promise(nothing, move || {
+        VOLUMES.get(handle)?.reserve_runs(&pairs(&runs, "runs")?);
+        Ok(())
+    })
+}
+
+#[napi]
 pub fn close_device(handle: u32) {
     VOLUMES.remove(handle);
 }

@@ -66,6 +66,13 @@ impl Volume {
             Self::Nbd(volume) => volume.zero_runs(runs),
         }
     }
+
+    /// Takes room for runs that will be written, where that helps.
+    pub fn reserve_runs(&self, runs: &[(u64, u64)]) {
+        if let Self::Device(device) = self {
+            device.reserve_runs(runs);
+        }
+    }
 }
 
 impl ReadAt for Volume {

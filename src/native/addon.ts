@@ -38,6 +38,8 @@ export interface DeviceCalls {
   truncateDevice(handle: number, bytes: number): Promise<void>
   /** Makes pairs of offset and length read back as zero, durable after `syncDevice`. */
   zeroRuns(handle: number, runs: Float64Array): Promise<void>
+  /** Takes room in a file for pairs of offset and length that will be written. A hint: it fails for nothing. */
+  reserveRuns(handle: number, runs: Float64Array): Promise<void>
   /** Closes the descriptor; the handle means nothing any more. */
   closeDevice(handle: number): void
 }

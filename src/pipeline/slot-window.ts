@@ -2,12 +2,16 @@ import type { SlotRun } from '../core/chunk.js'
 import { WANTED_ROW_BYTES } from '../native/batch.js'
 import { isZeroRow, rowDigest, type SlotRows } from '../native/slot-rows.js'
 
-/** Slots of a window: 8 GiB of volume at 64 KiB a chunk, 15 MB of rows. */
-export const WINDOW_SLOTS = 131_072
+/** Slots of a window: 4 GiB of volume at 64 KiB a chunk. */
+export const WINDOW_SLOTS = 65_536
 
-/** The wanted rows of a window, and its runs of zero. */
+/** Of the first window: work begins with it, while the second one is gathered. */
+const FIRST_WINDOW_SLOTS = 8192
+
+/** The wanted rows of a window, the runs that they are, and its runs of zero. */
 export interface TakenWindow {
   readonly wanted: Uint8Array
+  readonly data: readonly SlotRun[]
   readonly zeroes: readonly SlotRun[]
 }
 
@@ -16,28 +20,29 @@ export interface TakenWindow {
  * order of the packs. Its memory is that of `slotsMax` rows and does not grow with the volume.
  */
 export class SlotWindow {
-  readonly #slotsMax: number
+  readonly slotsMax: number
   #rows = new Uint8Array(0)
   #count = 0
-  #zeroes: { first: number; count: number }[] = []
+  #data: MutableRun[] = []
+  #zeroes: MutableRun[] = []
 
   constructor(slotsMax: number) {
-    this.#slotsMax = slotsMax
+    this.slotsMax = slotsMax
   }
 
   get isFull(): boolean {
-    return this.#count >= this.#slotsMax || this.#zeroes.length >= this.#slotsMax
+    return this.#count >= this.slotsMax || this.#zeroes.length >= this.slotsMax
   }
 
   /** Adds ascending slots. */
   add({ first, count, rows }: SlotRows): void {
     if (rows === null) {
-      this.#addZeroes(first, count)
+      addRun(this.#zeroes, first, count)
       return
     }
     this.#reserve(count)
     for (let position = 0; position < count; position += 1) {
-      if (isZeroRow(rows, position)) this.#addZeroes(first + position, 1)
+      if (isZeroRow(rows, position)) addRun(this.#zeroes, first + position, 1)
       else this.#addData(first + position, rowDigest(rows, position))
     }
   }
@@ -45,10 +50,11 @@ export class SlotWindow {
   /** The wanted rows and zero runs gathered since the last time. */
   take(): TakenWindow {
     const wanted = this.#rows.slice(0, this.#count * WANTED_ROW_BYTES)
-    const zeroes = this.#zeroes
+    const [data, zeroes] = [this.#data, this.#zeroes]
     this.#count = 0
+    this.#data = []
     this.#zeroes = []
-    return { wanted, zeroes }
+    return { wanted, data, zeroes }
   }
 
   #addData(slot: number, digest: Uint8Array): void {
@@ -57,12 +63,7 @@ export class SlotWindow {
     view.setBigUint64(0, BigInt(slot), true)
     this.#rows.set(digest, at + 8)
     this.#count += 1
-  }
-
-  #addZeroes(first: number, count: number): void {
-    const last = this.#zeroes.at(-1)
-    if (last !== undefined && last.first + last.count === first) last.count += count
-    else this.#zeroes.push({ first, count })
+    addRun(this.#data, slot, 1)
   }
 
   #reserve(count: number): void {
@@ -72,4 +73,47 @@ export class SlotWindow {
     grown.set(this.#rows.subarray(0, this.#count * WANTED_ROW_BYTES))
     this.#rows = grown
   }
+}
+
+/**
+ * Gives windows of at most `slotsMax` slots to `work`. Two are worked on at a time, so that one is planned
+ * while the other is decoded, and the next is gathered meanwhile.
+ */
+export async function eachWindow(
+  slots: AsyncIterable<SlotRows>,
+  slotsMax: number,
+  work: (window: TakenWindow) => Promise<void>,
+): Promise<void> {
+  let window = new SlotWindow(Math.min(FIRST_WINDOW_SLOTS, slotsMax))
+  let [older, newer] = [Promise.resolve(), Promise.resolve()]
+  const next = async () => {
+    await older
+    ;[older, newer] = [newer, work(window.take())]
+    // Awaited in its turn; a failure until then is not unhandled.
+    newer.catch(() => {})
+  }
+  try {
+    for await (const run of slots) {
+      window.add(run)
+      if (!window.isFull) continue
+      await next()
+      if (window.slotsMax < slotsMax) window = new SlotWindow(slotsMax)
+    }
+    await next()
+    await older
+    await newer
+  } finally {
+    await Promise.allSettled([older, newer])
+  }
+}
+
+interface MutableRun {
+  first: number
+  count: number
+}
+
+function addRun(runs: MutableRun[], first: number, count: number): void {
+  const last = runs.at(-1)
+  if (last !== undefined && last.first + last.count === first) last.count += count
+  else runs.push({ first, count })
 }
