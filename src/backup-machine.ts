@@ -155,6 +155,9 @@ function changesOf(
 ): Pick<BackupOptions, 'changes' | 'parent'> {
   const newest = manifests.at(-1)
   if (isFull || newest === undefined) return {}
-  if (tracking.kind === 'tracked') return { changes: nbdChanges(tracking) }
+  if (tracking.kind === 'tracked') {
+    // Its hypervisor keeps the bitmap as it was, and the point in time is looked at again.
+    return { changes: nbdChanges({ ...tracking, isFrozen: true }) }
+  }
   return { changes: lostChanges(name, tracking.reason), parent: newest.id }
 }

@@ -1,6 +1,7 @@
 import type { BackupContext } from './backup.js'
-import { drainExtents, type StatedExtents } from './cbt/change-map.js'
+import { drainExtents } from './cbt/change-map.js'
 import type { Geometry } from './core/chunk.js'
+import type { DisposalStack } from './core/disposal-stack.js'
 import { isDamage } from './core/damage-error.js'
 import type { Manifest } from './core/manifest.js'
 import { modeReasonWords } from './core/mode-reason.js'
@@ -28,6 +29,13 @@ export interface PlannedBackup {
   readonly plan: BackupPlan
   /** What carried slots are taken from; null where none are. */
   readonly carried: CarriedFrom | null
+  /** Throws SOURCE_CHANGED where the source, or the change map that was believed, is not what it was. */
+  readonly checkUnchanged: () => Promise<void>
+}
+
+/** What is opened for as long as the backup lasts is held there. */
+export interface PlanContext extends BackupContext {
+  readonly held: DisposalStack
 }
 
 /** The parent of carried slots. */
@@ -53,16 +61,16 @@ export interface LookedUpSlots {
 export async function planOnParent(
   source: Source,
   geometry: Geometry,
-  context: BackupContext,
+  context: PlanContext,
 ): Promise<PlannedBackup> {
   const { repository, signal, readHoles } = context
-  const { extents, ...chosen } = await chooseBackupParent(source, geometry, context)
+  const { answer, ...chosen } = await chooseBackupParent(source, geometry, context)
   // After the parent is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
   const planFor = async (choice: ParentChoice) => {
     const { mode, useChanges } = choice
     const allocated = source.allocated({ signal })
-    const changes = useChanges ? extents : null
+    const changes = useChanges ? (answer?.extents ?? null) : null
     return { choice, plan: await planBackup({ geometry, mode, changes, allocated, readHoles }) }
   }
   const planned = await planFor(chosen)
@@ -70,12 +78,16 @@ export async function planOnParent(
   const isLost = carried === 'lost'
   const { choice, plan } = isLost ? await planFor(withLostChunks(chosen)) : planned
   if (choice.mode !== choice.requested) announce(choice, context)
-  return { choice, plan, carried: isLost ? null : carried }
+  const checkUnchanged = async () => {
+    await source.checkUnchanged()
+    if (choice.useChanges) await answer?.checkUnmoved?.()
+  }
+  return { choice, plan, carried: isLost ? null : carried, checkUnchanged }
 }
 
 /** Opens what is to be carried from; it is lost where a random sample of chunks, or their pages, is. */
 async function carriedFrom(
-  { choice: { parent }, plan }: Omit<PlannedBackup, 'carried'>,
+  { choice: { parent }, plan }: Pick<PlannedBackup, 'choice' | 'plan'>,
   { repository, signal }: BackupContext,
 ): Promise<CarriedFrom | 'lost' | null> {
   if (parent === null || plan.carriedSlots === 0) return null
@@ -98,14 +110,14 @@ async function carriedFrom(
 }
 
 interface AnsweredChoice extends ParentChoice {
-  /** The change map, if there is one to believe. */
-  readonly extents: StatedExtents | null
+  /** The change source's; null where none was asked. */
+  readonly answer: ChangeAnswer | null
 }
 
 async function chooseBackupParent(
   source: Source,
   geometry: Geometry,
-  context: BackupContext,
+  context: PlanContext,
 ): Promise<AnsweredChoice> {
   const { repository, volume, changes, emit, signal } = context
   const { manifests, damaged } = await readManifests(repository, volume, { signal })
@@ -124,7 +136,7 @@ async function chooseBackupParent(
   })
   const answer = context.full ? null : await askChanges(chosen, source, context)
   const choice = answer === null ? chosen : withHealth(chosen, answer.health)
-  return { ...choice, extents: answer?.extents ?? null }
+  return { ...choice, answer }
 }
 
 async function namedParent({
@@ -141,11 +153,11 @@ async function namedParent({
 async function askChanges(
   { parent, useChanges }: ParentChoice,
   { volumeBytes, identity }: Source,
-  { changes, signal }: BackupContext,
+  { changes, held, signal }: PlanContext,
 ): Promise<ChangeAnswer | null> {
   if (changes === null) return null
   const parentVolumeBytes = parent?.volumeBytes ?? volumeBytes
-  const request = { volumeBytes, parentVolumeBytes, sourceIdentity: identity, signal }
+  const request = { volumeBytes, parentVolumeBytes, sourceIdentity: identity, held, signal }
   const answer = await changes.changed(request)
   if (!useChanges) await drainExtents(answer.extents)
   return answer

@@ -4,6 +4,7 @@ import { planOnParent, type CarriedFrom } from './backup-parent.js'
 import type { AbortOptions } from './core/abort.js'
 import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import type { Geometry } from './core/chunk.js'
+import { DisposalStack } from './core/disposal-stack.js'
 import { MoverError } from './core/errors.js'
 import { invariant } from './core/invariant.js'
 import { startJob, type Job } from './core/job.js'
@@ -113,7 +114,9 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const { repository, signal, emit } = context
   emit({ type: 'stage', stage: 'plan' })
   const geometry = { volumeBytes: source.volumeBytes, chunkBytes: repository.defaults.chunkBytes }
-  const { choice, plan, carried } = await planOnParent(source, geometry, context)
+  await using held = new DisposalStack()
+  const planned = await planOnParent(source, geometry, { ...context, held })
+  const { choice, plan, carried, checkUnchanged } = planned
   if (context.dryRun) return resultOf({ choice, plan, context, startedMs, written: null })
 
   await using session = await beginJobSession(
@@ -138,7 +141,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const [audited, sealed] = await Promise.allSettled([auditing, writer.seal({ signal })])
   const audit = valueOf(audited)
   valueOf(sealed)
-  await source.checkUnchanged()
+  await checkUnchanged()
 
   emit({ type: 'stage', stage: 'commit' })
   await writer.flush({ signal })

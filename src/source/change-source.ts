@@ -1,5 +1,6 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
+import type { DisposalStack } from '../core/disposal-stack.js'
 import type { StatedExtent } from '../core/extent.js'
 import { GRANULARITY_BYTES_MIN } from '../core/limits.js'
 import { coverVolume, drainExtents, type StatedExtents } from '../cbt/change-map.js'
@@ -25,6 +26,8 @@ export interface ChangeRequest extends AbortOptions {
   readonly parentVolumeBytes: number
   /** As `Source.identity` says it; null or not given where it is not known. */
   readonly sourceIdentity?: string | null
+  /** Takes what has to stay open until the volume is read; without it, nobody will ask `checkUnmoved`. */
+  readonly held?: DisposalStack
 }
 
 export interface ChangeAnswer {
@@ -33,6 +36,11 @@ export interface ChangeAnswer {
   readonly granularityBytes: number
   /** Ordered and gap-free over the volume; to be read once. */
   readonly extents: StatedExtents
+  /**
+   * To be called once the extents and the volume were read. Throws SOURCE_CHANGED where the map would not
+   * be the same now; not there where it cannot move.
+   */
+  readonly checkUnmoved?: () => Promise<void>
 }
 
 /** A bitmap in memory, least significant bit first. It must not be written to afterwards. */

@@ -44,6 +44,6 @@ function trackerOf(uri: string, name: string, dirtyBytes: number): Tracker {
     health: 'superset',
     reason: null,
     changes: `${uri},bitmap=${name}`,
-    remedy: 'see that it has stopped recording: a map that moves while it is read is not seen to',
+    remedy: 'see that it has stopped recording: a backup during which it moves fails',
   }
 }

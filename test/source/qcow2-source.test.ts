@@ -248,6 +248,7 @@ t.test('A4: shrunk, and grown again', async t => {
   qemuImg('resize', '-q', at.image, '32M')
   const changes = `qcow2:${at.image},bitmap=monday,since=monday`
   await t.rejects(backsUp(t, at, at.image, changes), { code: 'AUDIT_MISMATCH' })
+  t.match(await backsUp(t, at, at.image), { mode: 'rescan' })
 })
 
 t.test('an image in use is refused, and one that is read is not given to a writer', async t => {

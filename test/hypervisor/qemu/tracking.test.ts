@@ -171,13 +171,15 @@ t.test('a bitmap that was disabled and enabled again is caught by the audit (A7)
 })
 
 t.test('a disk that shrank and grew again is caught by the audit (A4)', async t => {
-  const { machine, repository } = await machineScene(t)
+  const { machine, repository, image } = await machineScene(t)
   await backedUpDisk(machine, { repository })
   for (const size of [8 * MiB, 16 * MiB]) {
     await machine.qmp.execute('block_resize', { 'node-name': 'disk0', size })
   }
   await machine.guest('disk0', 'flush')
   await t.rejects(backedUpDisk(machine, { repository }), { code: 'AUDIT_MISMATCH' })
+  const result = await backedUpDisk(machine, { repository, full: true })
+  t.equal(await differenceFrom(image, { repository, result }), '')
 })
 
 t.test('a raw disk is tracked until QEMU ends', async t => {
