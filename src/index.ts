@@ -6,7 +6,13 @@ export {
   type BackupMachineResult,
 } from './backup-machine.js'
 export { cat, type CatOptions, type CatResult } from './cat.js'
-export { cbtStatus, type CbtStatus, type CbtStatusOptions } from './cbt-status.js'
+export {
+  cbtStatus,
+  type CbtDiskStatus,
+  type CbtMachineStatus,
+  type CbtStatus,
+  type CbtStatusOptions,
+} from './cbt-status.js'
 export { DirtyBitmap } from './cbt/dirty-bitmap.js'
 export { diff, type DiffOptions } from './diff.js'
 export type { AbortOptions } from './core/abort.js'
@@ -18,7 +24,7 @@ export {
   type Stage,
 } from './core/errors.js'
 export type { Extent, ExtentState, StatedExtent } from './core/extent.js'
-export type { Machine, MachineDisk } from './hypervisor/point-in-time.js'
+export type { Machine, MachineDisk, TrackedDisk } from './hypervisor/point-in-time.js'
 export type { Job } from './core/job.js'
 export type { BackupMode, Manifest } from './core/manifest.js'
 export type { ByteOutcome, Damage, DamagedExtent, MoverEvent } from './core/progress.js'
@@ -51,7 +57,7 @@ export { openChanges } from './source/open-changes.js'
 export { qcow2Changes, type Qcow2Changes } from './source/qcow2-changes.js'
 export { openSource } from './source/open-source.js'
 export type { Source } from './source/source.js'
-export type { Tracker, TrackerFlag, Tracking } from './source/tracking.js'
+export type { Tracker, TrackerFlag, Tracking } from './cbt/tracking.js'
 export type { ForceReason } from './target/target-guard.js'
 export { verify, type VerifyOptions, type VerifyResult } from './verify.js'
 export type { Health } from './cbt/health.js'

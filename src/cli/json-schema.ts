@@ -5,7 +5,7 @@
 import type { BackupResult } from '../backup.js'
 import type { BackupMachineResult } from '../backup-machine.js'
 import type { CatResult } from '../cat.js'
-import type { CbtStatus } from '../cbt-status.js'
+import type { CbtDiskStatus, CbtMachineStatus, CbtStatus } from '../cbt-status.js'
 import type { Attachment, BackupSet, Manifest } from '../core/manifest.js'
 import type {
   ByteOutcome,
@@ -22,7 +22,7 @@ import type { RebuildIndexResult } from '../rebuild-index.js'
 import type { RepositoryInfo } from '../repository.js'
 import type { RestoreDomainResult } from '../restore-domain.js'
 import type { RestoredBytes, RestoreResult } from '../restore.js'
-import type { Tracker } from '../source/tracking.js'
+import type { Tracker } from '../cbt/tracking.js'
 import type { VerifyResult } from '../verify.js'
 import type { Failure } from './report.js'
 
@@ -88,11 +88,17 @@ const damage = record<Damage>('one damaged or missing thing', {
 })
 
 const tracker = record<Tracker>('one dirty bitmap, and what it is good for', {
-  kind: { enum: ['qcow2-bitmap', 'nbd-bitmap'] },
+  kind: { enum: ['qcow2-bitmap', 'nbd-bitmap', 'qemu-bitmap', 'libvirt-checkpoint'] },
   name: text,
+  isOwn: flag,
   granularityBytes: countOrNull,
   dirtyBytes: countOrNull,
-  flags: list({ enum: ['recording', 'in-use', 'unknown-flags', 'unknown-data'] }),
+  flags: list({
+    enum: [
+      ...['recording', 'in-use', 'unknown-flags', 'unknown-data'],
+      ...['busy', 'persistent', 'inconsistent'],
+    ],
+  }),
   health: { enum: ['exact', 'superset', 'lost'] },
   reason: textOrNull,
   changes: textOrNull,
@@ -281,6 +287,19 @@ const results: Readonly<Record<string, Schema>> = {
     trackers: list(tracker),
     reason: textOrNull,
     remedy: textOrNull,
+  }),
+  cbtStatusMachine: result<CbtMachineStatus>({
+    operation: { const: 'cbt-status-machine' },
+    machine: text,
+    disks: list(
+      record<CbtDiskStatus>('what tracks one disk', {
+        name: text,
+        volumeBytes: count,
+        trackers: list(tracker),
+        reason: textOrNull,
+        remedy: textOrNull,
+      }),
+    ),
   }),
   verify: result<VerifyResult>({
     operation: { const: 'verify' },

@@ -9,6 +9,7 @@
  */
 import type { AbortOptions } from '../core/abort.js'
 import type { MoverEvent } from '../core/progress.js'
+import type { Tracker } from '../cbt/tracking.js'
 
 /** A machine that runs, and the disks of it that were asked for. Disposing of it closes the way to it. */
 export interface Machine extends AsyncDisposable {
@@ -24,6 +25,19 @@ export interface Machine extends AsyncDisposable {
    * it, and HYPERVISOR_FAILED; whatever was begun is undone by then.
    */
   begin(request: BeginRequest): Promise<PointInTime>
+
+  /** Tells what keeps account of the changes of its disks at this moment, and changes nothing. */
+  tracked(options?: AbortOptions): Promise<readonly TrackedDisk[]>
+}
+
+/** What keeps account of the changes of a disk, as far as its hypervisor knows. */
+export interface TrackedDisk extends MachineDisk {
+  readonly trackers: readonly Tracker[]
+  /** Why the next backup cannot be had, or reads all, where that is not a single tracker's fault. */
+  readonly reason: string | null
+  readonly remedy: string | null
+  /** `qcow2:FILE` of a disk whose machine is off: what is in the image holds, not what is listed. */
+  readonly image: string | null
 }
 
 export interface MachineDisk {

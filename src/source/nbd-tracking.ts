@@ -2,7 +2,7 @@ import type { AbortOptions } from '../core/abort.js'
 import { dirtyBytesOf } from '../cbt/dirty-bytes.js'
 import { openNbdVolume } from '../native/nbd-volume.js'
 import { nbdChanges } from './nbd-changes.js'
-import type { Tracker, Tracking } from './tracking.js'
+import { isOwnName, type Tracker, type Tracking } from '../cbt/tracking.js'
 
 const NAMESPACE = 'qemu:dirty-bitmap:'
 
@@ -38,6 +38,7 @@ function trackerOf(uri: string, name: string, dirtyBytes: number): Tracker {
   return {
     kind: 'nbd-bitmap',
     name,
+    isOwn: isOwnName(name),
     granularityBytes: null,
     dirtyBytes,
     flags: [],

@@ -1,7 +1,7 @@
 import type { AbortOptions } from '../core/abort.js'
 import { looksLikeQcow2 } from './looks-like-qcow2.js'
 import { openSource } from './open-source.js'
-import type { Tracking } from './tracking.js'
+import type { Tracking } from '../cbt/tracking.js'
 
 /** What tracks a file or a block device: nothing that can be seen from it. */
 export async function plainTracking(name: string, options?: AbortOptions): Promise<Tracking> {

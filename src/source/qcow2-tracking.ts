@@ -7,7 +7,7 @@ import type { ImageRules } from '../cbt/qcow2-header.js'
 import { bitmapHealth } from '../cbt/qcow2-health.js'
 import { qcow2Changes } from './qcow2-changes.js'
 import { openQcow2Image } from './qcow2-image.js'
-import type { Tracker, TrackerFlag, Tracking } from './tracking.js'
+import { isOwnName, type Tracker, type TrackerFlag, type Tracking } from '../cbt/tracking.js'
 
 /**
  * The dirty bitmaps in an image, each as a backup would find it now. Throws SOURCE_UNUSABLE for what is no
@@ -57,6 +57,7 @@ async function trackerOf(
   return {
     kind: 'qcow2-bitmap',
     name,
+    isOwn: isOwnName(name),
     granularityBytes: 2 ** granularityBits,
     dirtyBytes: isLost ? null : await dirtyBytesOf(extents),
     flags: flagsOf(bitmap),

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { JSON_SCHEMA } from '../../src/cli/json-schema.js'
 import { main } from '../../src/cli/main.js'
+import { backedUpDisk, machineScene } from '../support/machine-scene.js'
 import { qemuNbd } from '../support/nbd-servers.js'
 import {
   addBitmap,
@@ -59,6 +60,7 @@ t.test('the bitmaps in an image', async t => {
       {
         kind: 'qcow2-bitmap',
         name: 'monday',
+        isOwn: false,
         granularityBytes: 64 * KiB,
         dirtyBytes: MiB + 64 * KiB,
         flags: ['recording'],
@@ -70,6 +72,7 @@ t.test('the bitmaps in an image', async t => {
       {
         kind: 'qcow2-bitmap',
         name: 'tuesday',
+        isOwn: false,
         granularityBytes: 4 * KiB,
         dirtyBytes: null,
         flags: [],
@@ -87,8 +90,8 @@ t.test('the bitmaps in an image', async t => {
   })
   const { code, stdout } = await say('cbt', 'status', `qcow2:${image}`)
   t.equal(code, 0)
-  t.match(stdout, /^monday +64.00 KiB +1.06 MiB +an incremental \(superset\) +recording$/m)
-  t.match(stdout, /^tuesday +4.00 KiB +\? +a rescan$/m)
+  t.match(stdout, /^monday +64.00 KiB +1.06 MiB +an incremental \(superset\) +others +recording$/m)
+  t.match(stdout, /^tuesday +4.00 KiB +\? +a rescan +others$/m)
   t.match(stdout, `--changes 'qcow2:${image},bitmap=monday,since=REF'`)
   t.match(stdout, /lost: the dirty bitmap was disabled/)
   const bare = await say('cbt', 'status', `qcow2:${image}`, '--quiet')
@@ -146,6 +149,21 @@ t.test('what an NBD server exports', async t => {
   t.match(await status(t, without.uri), { trackers: [], remedy: /qemu-nbd -B NAME/ })
 })
 
+t.test('the disks of a machine', async t => {
+  const { machine, repository } = await machineScene(t)
+  const source = `qmp:${machine.socket}/disk0`
+  t.match(await status(t, source), { operation: 'cbt-status-machine', disks: [{ trackers: [] }] })
+  const { checkpoint } = await backedUpDisk(machine, { repository })
+  await machine.guest('disk0', 'write -P 0x11 1M 64k')
+  t.match(await status(t, source), { disks: [{ trackers: [{ name: checkpoint, isOwn: true }] }] })
+  const { stdout } = await say('cbt', 'status', source)
+  t.match(stdout, /^machine +qmp:.*$/m)
+  t.match(stdout, /^disk +disk0$/m)
+  const row = `${checkpoint} +64.00 KiB +64.00 KiB +an incremental \\(superset\\) +mover +recording, persistent`
+  t.match(stdout, new RegExp(`^${row}$`, 'm'))
+  t.equal((await say('cbt', 'status', source, '--quiet')).stdout, `${checkpoint}\n`)
+})
+
 t.test('files and devices tell nothing of themselves', async t => {
   const dir = t.testdir({})
   const raw = join(dir, 'raw')
@@ -161,7 +179,9 @@ t.test('what cannot be', async t => {
     [['cbt'], 2, /status is missing/],
     [['cbt', 'stats', 'x'], 2, /'stats' is none of status/],
     [['cbt', 'status'], 2, /SOURCE is missing/],
-    [['cbt', 'status', 'qmp:/run/x.qmp'], 2, /is a machine/],
+    [['cbt', 'status', 'qmp:x'], 2, /does not name a machine/],
+    [['cbt', 'status', `qmp:${dir}/none/x`], 4, /this is the socket of a QMP/],
+    [['cbt', 'status', `libvirt:vm?socket=${dir}/none`], 4, /libvirt/],
     [['cbt', 'status', join(dir, 'missing')], 4, /cannot be found/],
     [['cbt', 'status', `qcow2:${dir}/raw`], 4, /not a sound qcow2 image/],
     [['cbt', 'status', 'nbd+unix:///x?socket=/no'], 4, /No such file/],

@@ -69,15 +69,23 @@ export interface CheckpointFacts {
   readonly description: string
   /** Disks that it has a bitmap of. */
   readonly targets: readonly string[]
+  /** Bytes written since to each disk of a running domain whose bitmaps are whole; empty where not asked for. */
+  readonly sizes: ReadonlyMap<string, number>
 }
 
 /** Reads what `virDomainCheckpointGetXMLDesc` gives. */
 export function checkpointFacts(xml: string): CheckpointFacts {
   const root = parseXml(xml)
-  const targets = childrenOf(childOf(root, 'disks'), 'disk')
-    .filter(disk => attributeOf(disk, 'checkpoint') === 'bitmap')
-    .map(disk => attributeOf(disk, 'name') ?? '')
-  return { description: childOf(root, 'description')?.text ?? '', targets }
+  const disks = childrenOf(childOf(root, 'disks'), 'disk').filter(
+    disk => attributeOf(disk, 'checkpoint') === 'bitmap',
+  )
+  const targets = disks.map(disk => attributeOf(disk, 'name') ?? '')
+  const sizes = new Map<string, number>()
+  for (const [position, disk] of disks.entries()) {
+    const size = attributeOf(disk, 'size')
+    if (size !== null && /^\d{1,15}$/.test(size)) sizes.set(targets[position] ?? '', Number(size))
+  }
+  return { description: childOf(root, 'description')?.text ?? '', targets, sizes }
 }
 
 /** What can be told of a backup job that is under way. */

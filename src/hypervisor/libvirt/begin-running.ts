@@ -7,6 +7,7 @@ import { endBackup, freeDomain } from './domain-job.js'
 import { freezeDomain, type ExportedDisk, type FrozenDomain } from './frozen-domain.js'
 import type { OpenDomain } from './open-domain.js'
 import {
+  BROKEN_BITMAP,
   checkpointDescription,
   deleteCheckpoints,
   newCheckpointName,
@@ -140,9 +141,7 @@ function frozenDisk(
   const since = history === undefined ? null : newestCheckpoint(history, checkpoints)
   const reason =
     open.chosen.untracked.get(target) ??
-    (since === null
-      ? 'the checkpoint of the newest backup is gone'
-      : 'the bitmap is missing or broken, as after a crash')
+    (since === null ? 'the checkpoint of the newest backup is gone' : BROKEN_BITMAP)
   return {
     name: target,
     volumeBytes: open.disks.find(disk => disk.name === target)?.volumeBytes ?? 0,

@@ -46,6 +46,16 @@ export async function freeDomain(domain: Domain): Promise<boolean> {
   throw busy(domain, owner === 'a live mover' ? moverWords(facts) : strangerWords(facts))
 }
 
+/**
+ * Throws HYPERVISOR_REFUSED where a job holds the domain during which nothing can be asked of its disks:
+ * libvirt would let us wait for half a minute. A backup job is none of those.
+ */
+export async function refuseBusy(domain: Domain): Promise<void> {
+  if ((await domain.backupXml()) !== null) return
+  const stats = await domain.jobStats()
+  if (isUnderWay(stats)) throw busy(domain, operationWords(stats))
+}
+
 /** Ends the backup job and waits until it is gone; that there is none is as good. */
 export async function endBackup(domain: Domain): Promise<void> {
   try {

@@ -13,6 +13,8 @@ const XML_INACTIVE = 2
 const LIST_TOPOLOGICAL = 2
 /** VIR_DOMAIN_CHECKPOINT_XML_NO_DOMAIN: the domain's own XML is large, and not asked for. */
 const CHECKPOINT_XML_NO_DOMAIN = 2
+/** VIR_DOMAIN_CHECKPOINT_XML_SIZE: with what was written since, of each disk whose bitmaps are whole. */
+const CHECKPOINT_XML_SIZE = 4
 /** VIR_DOMAIN_CHECKPOINT_DELETE_METADATA_ONLY: its bitmaps stay, or are gone already. */
 const DELETE_METADATA_ONLY = 2
 
@@ -185,8 +187,16 @@ export class Domain {
     })
   }
 
-  async checkpointXml(name: string): Promise<string> {
-    const args = this.#checkpoint(name).uint(CHECKPOINT_XML_NO_DOMAIN)
+  /**
+   * The description of a checkpoint. With `hasSizes`, of a running domain, libvirt adds bitmaps up in a
+   * temporary one, which is gone by the answer.
+   */
+  async checkpointXml(
+    name: string,
+    { hasSizes = false }: { readonly hasSizes?: boolean } = {},
+  ): Promise<string> {
+    const flags = CHECKPOINT_XML_NO_DOMAIN + (hasSizes ? CHECKPOINT_XML_SIZE : 0)
+    const args = this.#checkpoint(name).uint(flags)
     return this.#text('domainCheckpointGetXmlDesc', `read checkpoint ${name}`, args)
   }
 

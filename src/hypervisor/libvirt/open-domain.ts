@@ -7,6 +7,7 @@ import { LibvirtConnection } from './connection.js'
 import { chooseDisks, type ChosenDisks } from './domain-choice.js'
 import { Domain } from './domain.js'
 import { parseLibvirtName } from './libvirt-name.js'
+import { trackedDisks } from './tracked-disks.js'
 import { parseXml } from './xml.js'
 
 export interface DomainOptions extends AbortOptions {
@@ -54,6 +55,7 @@ export async function openDomain(name: string, options: DomainOptions): Promise<
       disks,
       isOneDisk: named?.length === 1,
       begin: request => begin(open, request),
+      tracked: tracking => trackedDisks(open, tracking),
       [Symbol.asyncDispose]: () => connection[Symbol.asyncDispose](),
     }
   } catch (error) {

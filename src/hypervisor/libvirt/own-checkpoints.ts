@@ -21,6 +21,9 @@ export type DiskLineage = Pick<DiskHistory, 'disk' | 'lineage'>
 const NAME = /^mover-[0-9a-f]{16}$/
 const DESCRIPTION = 'made by mover, which deletes it: '
 
+/** Why a disk is read whole of which libvirt lists a checkpoint. */
+export const BROKEN_BITMAP = 'the bitmap is missing or broken, as after a crash'
+
 /** A name that no other run has. */
 export function newCheckpointName(): string {
   return `mover-${randomBytes(8).toString('hex')}`

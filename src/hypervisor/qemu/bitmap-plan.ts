@@ -28,6 +28,11 @@ export function bitmapName(lineage: string, id: string): string {
   return `${PREFIX}${lineage}-${id}`
 }
 
+/** The lineage in a bitmap's name; null of a name that `bitmapName` did not make. */
+export function lineageOf(name: string): string | null {
+  return /^mover-([0-9a-f]{16})-/.exec(name)?.[1] ?? null
+}
+
 /** The bitmaps among `bitmaps` that belong to one volume of one repository: nobody else's are touched. */
 export function bitmapsOf(bitmaps: readonly NodeBitmap[], lineage: string): NodeBitmap[] {
   return bitmaps.filter(({ name }) => name.startsWith(`${PREFIX}${lineage}-`))

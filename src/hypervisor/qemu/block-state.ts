@@ -22,6 +22,10 @@ export interface NodeBitmap {
   readonly isInconsistent: boolean
   /** In use by a job or an export. */
   readonly isBusy: boolean
+  /** Saved when the disk is closed in order. */
+  readonly isPersistent: boolean
+  readonly granularityBytes: number
+  readonly dirtyBytes: number
 }
 
 export interface Job {
@@ -125,6 +129,9 @@ function nodeOf(node: JsonRecord): BlockNode {
         isRecording: bitmap['recording'] === true,
         isInconsistent: bitmap['inconsistent'] === true,
         isBusy: bitmap['busy'] === true,
+        isPersistent: bitmap['persistent'] === true,
+        granularityBytes: countOf(bitmap['granularity']),
+        dirtyBytes: countOf(bitmap['count']),
       })),
   }
 }

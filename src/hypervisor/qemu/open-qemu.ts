@@ -12,6 +12,7 @@ import { beginPointInTime } from './begin-point-in-time.js'
 import { fleeceNames } from './fleece-names.js'
 import { parseQemuName } from './machine-name.js'
 import { QmpLine } from './qmp-line.js'
+import { trackedDisks } from './tracked-disks.js'
 
 export interface QemuOptions extends AbortOptions {
   /** Where overwritten bytes are kept: a folder that QEMU can write to as well. */
@@ -65,6 +66,7 @@ export async function openQemu(name: string, options: QemuOptions = {}): Promise
           nbdSocket: options.nbdSocket ?? null,
           ...request,
         }),
+      tracked: async tracking => trackedDisks(await line.client(tracking), disks, tracking),
       [Symbol.asyncDispose]: () => line[Symbol.asyncDispose](),
     }
   } catch (error) {

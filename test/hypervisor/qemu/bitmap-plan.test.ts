@@ -9,6 +9,9 @@ function bitmap(text: string): NodeBitmap {
     isRecording: text.endsWith('+'),
     isInconsistent: text.endsWith('!'),
     isBusy: false,
+    isPersistent: true,
+    granularityBytes: 65_536,
+    dirtyBytes: 0,
   }
 }
 
