@@ -5,13 +5,20 @@ import type { BudgetOptions } from './core/budgets.js'
 import { invariant } from './core/invariant.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { BackupSet, Manifest } from './core/manifest.js'
-import type { FrozenDisk, Machine, MachineDisk, PointInTime } from './hypervisor/point-in-time.js'
+import type {
+  DiskHistory,
+  FrozenDisk,
+  Machine,
+  MachineDisk,
+  PointInTime,
+} from './hypervisor/point-in-time.js'
 import { deriveDigest } from './native/blake3.js'
 import type { AuditPolicy } from './plan/audit-plan.js'
 import type { Repository } from './repository.js'
 import { lostChanges } from './source/lost-changes.js'
 import { nbdChanges } from './source/nbd-changes.js'
 import { openSource } from './source/open-source.js'
+import { qcow2Changes } from './source/qcow2-changes.js'
 
 export interface BackupMachineOptions extends AbortOptions, BudgetOptions {
   /** The caller keeps it. */
@@ -57,11 +64,7 @@ async function run(request: MachineRequest): Promise<BackupMachineResult> {
   const { machine, signal, emit } = request
   emit({ type: 'stage', stage: 'freeze' })
   const volumes = await Promise.all(machine.disks.map(disk => volumeOf(disk, request)))
-  const histories = volumes.map(({ disk, lineage, manifests }) => ({
-    disk,
-    lineage,
-    committed: manifests.flatMap(({ checkpoint }) => checkpoint ?? []),
-  }))
+  const histories = volumes.map(historyOf)
   await using point = await machine.begin({ histories, emit, signal })
 
   const members = point.disks.length
@@ -101,6 +104,14 @@ async function volumeOf(
   const whose = Buffer.from(`${repository.id}\0${volume}`)
   const lineage = Buffer.from(deriveDigest('mover 1 lineage', whose)).toString('hex').slice(0, 16)
   return { disk, volume, lineage, manifests: await repository.manifests(volume, { signal }) }
+}
+
+function historyOf({ disk, lineage, manifests }: DiskVolume): DiskHistory {
+  const identities = new Map<string, string>()
+  for (const { checkpoint, source } of manifests) {
+    if (checkpoint !== null) identities.set(checkpoint, source.identity)
+  }
+  return { disk, lineage, committed: [...identities.keys()], identities }
 }
 
 interface DiskRequest extends Omit<MachineRequest, 'volume'> {
@@ -158,6 +169,10 @@ function changesOf(
   if (tracking.kind === 'tracked') {
     // Its hypervisor keeps the bitmap as it was, and the point in time is looked at again.
     return { changes: nbdChanges({ ...tracking, isFrozen: true }) }
+  }
+  if (tracking.kind === 'image') {
+    const { path, since } = tracking
+    return { changes: qcow2Changes({ path, bitmap: since, since }) }
   }
   return { changes: lostChanges(name, tracking.reason), parent: newest.id }
 }

@@ -17,8 +17,8 @@ export const cbtCommand = defineCommand({
       'the --checkpoint of the backup that was made when it was added.',
     'Of a machine it tells what each disk has: bitmaps or checkpoints that mover made for itself, which ' +
       'its next backup uses where the repository has the manifest of that checkpoint, and those of ' +
-      'others, which it leaves alone. Nothing is changed. A disk that was resized since is read whole ' +
-      'all the same.',
+      'others, which it leaves alone. Nothing is changed. A disk that was resized or moved since is ' +
+      'read whole all the same.',
   ],
   operands: {
     action: { label: 'status', help: '', choices: ['status'] },

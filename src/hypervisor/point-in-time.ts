@@ -66,6 +66,8 @@ export interface DiskHistory {
    * manifest is gone or damaged: either way nothing can be built on it.
    */
   readonly committed: readonly string[]
+  /** Which disk it was, by the checkpoints of `committed`: what `FrozenDisk.identity` said then. */
+  readonly identities: ReadonlyMap<string, string>
 }
 
 /** A moment of a machine, for as long as it is not disposed of. */
@@ -108,6 +110,12 @@ export type DiskTracking =
       readonly uri: string
       readonly bitmap: string
       /** The checkpoint that it counts from: one of the disk's `committed`. */
+      readonly since: string
+    }
+  | {
+      readonly kind: 'image'
+      /** A qcow2 image that nobody has open, and the dirty bitmap in it, which has its checkpoint's name. */
+      readonly path: string
       readonly since: string
     }
   /** Costs this disk a rescan: half a sentence, at most 60 characters. */

@@ -1,21 +1,30 @@
 import { MoverError } from '../../core/errors.js'
-import type { FrozenDisk, PointInTime } from '../point-in-time.js'
+import { invariant } from '../../core/invariant.js'
+import type { BeginRequest, FrozenDisk, PointInTime } from '../point-in-time.js'
+import { countedSince, type CountedSince } from './counted-since.js'
 import { domainAttachments } from './domain-attachments.js'
 import { diskIdentity, type DomainDisk } from './domain-disks.js'
 import type { OpenDomain } from './open-domain.js'
-import { newCheckpointName } from './own-checkpoints.js'
+import { newCheckpointName, ownCheckpoints } from './own-checkpoints.js'
 
 /**
  * A point in time of a domain that does not run: its disks as they lie. libvirt makes no checkpoint of
- * those, so they are read whole; the checkpoints that there are stay, and the next backup of the running
- * domain counts from them.
+ * those; the ones that there are stay, and the next backups count from them, of the images while the
+ * domain is off and of the domain when it runs.
  */
-export async function beginOffline(open: OpenDomain): Promise<PointInTime> {
-  const { domain, chosen } = open
+export async function beginOffline(
+  open: OpenDomain,
+  { histories }: BeginRequest,
+): Promise<PointInTime> {
+  const { domain } = open
   const name = newCheckpointName()
+  const checkpoints = await ownCheckpoints(domain)
   return {
     attachments: await domainAttachments(domain),
-    disks: chosen.disks.map(disk => frozenDisk(disk, { open, name })),
+    disks: histories.map(history => {
+      const counted = countedSince(history, open, checkpoints)
+      return frozenDisk(history.disk, { open, name, counted })
+    }),
     async check() {
       if (!(await domain.state()).isActive) return
       const message = `domain '${domain.name}' was started while its disks were read`
@@ -33,17 +42,28 @@ export async function beginOffline(open: OpenDomain): Promise<PointInTime> {
 }
 
 function frozenDisk(
-  disk: DomainDisk,
-  { open, name }: { readonly open: OpenDomain; readonly name: string },
+  target: string,
+  parts: {
+    readonly open: OpenDomain
+    readonly name: string
+    readonly counted: CountedSince
+  },
 ): FrozenDisk {
-  const { target } = disk
+  const { open, name, counted } = parts
+  const disk = open.chosen.disks.find(one => one.target === target)
+  invariant(disk !== undefined, 'a disk that is backed up was chosen')
+  const { since } = counted
   return {
     name: target,
     volumeBytes: open.disks.find(one => one.name === target)?.volumeBytes ?? 0,
     source: placeOf(disk),
     identity: diskIdentity(open, target),
     checkpoint: name,
-    tracking: { kind: 'lost', reason: 'the domain is off, and libvirt tracks running ones only' },
+    // Only what QEMU would believe of the image is believed, when it is looked at.
+    tracking:
+      since === null
+        ? { kind: 'lost', reason: counted.reason }
+        : { kind: 'image', path: disk.path, since },
   }
 }
 

@@ -1,6 +1,8 @@
 import { MoverError } from '../../core/errors.js'
+import { invariant } from '../../core/invariant.js'
 import { formatBytes } from '../../core/units.js'
 import type { BeginRequest, DiskHistory, FrozenDisk, PointInTime } from '../point-in-time.js'
+import { countedSince } from './counted-since.js'
 import { domainAttachments } from './domain-attachments.js'
 import { qemuOwner, diskIdentity } from './domain-disks.js'
 import { endBackup, freeDomain } from './domain-job.js'
@@ -11,7 +13,6 @@ import {
   checkpointDescription,
   deleteCheckpoints,
   newCheckpointName,
-  newestCheckpoint,
   ownCheckpoints,
   unneededCheckpoints,
   type OwnCheckpoint,
@@ -51,7 +52,7 @@ export async function beginRunning(open: OpenDomain, request: BeginRequest): Pro
   const frozen = await freezeDomain(domain, {
     disks: histories.map(history => ({
       target: history.disk,
-      since: newestCheckpoint(history, checkpoints),
+      since: countedSince(history, open, checkpoints).since,
     })),
     checkpoint: checkpointPlan(name, open, histories),
     scratch,
@@ -138,10 +139,10 @@ function frozenDisk(
 ): FrozenDisk {
   const { open, name, request, checkpoints } = parts
   const history = request.histories.find(({ disk }) => disk === target)
-  const since = history === undefined ? null : newestCheckpoint(history, checkpoints)
-  const reason =
-    open.chosen.untracked.get(target) ??
-    (since === null ? 'the checkpoint of the newest backup is gone' : BROKEN_BITMAP)
+  invariant(history !== undefined, 'every disk has its history')
+  const counted = countedSince(history, open, checkpoints)
+  const { since } = counted
+  const reason = since === null ? counted.reason : BROKEN_BITMAP
   return {
     name: target,
     volumeBytes: open.disks.find(disk => disk.name === target)?.volumeBytes ?? 0,

@@ -12,6 +12,8 @@ export interface DomainDisk {
   /** Where its bytes lie: a file, or a block device. */
   readonly type: 'file' | 'block'
   readonly path: string
+  /** Images below it, as far as the description tells them: that of a running domain does. */
+  readonly below: readonly string[]
   readonly format: string
   /** What the guest sees of it; null where the description names none. */
   readonly serial: string | null
@@ -61,6 +63,11 @@ export function diskIdentity({ domain, chosen }: OpenDomain, target: string): st
   return `libvirt domain ${domain.uuid} disk ${target}${serial}${wwn} at ${disk.path}`
 }
 
+/** Where a disk lay of which `diskIdentity` gave this; null where it is none of a domain of libvirt. */
+export function placeOfIdentity(identity: string): string | null {
+  return /^libvirt domain [-0-9a-f]{36} disk .*? at (\/.*)$/s.exec(identity)?.[1] ?? null
+}
+
 /** The disk that an identity names; null where it is none of a domain of libvirt. */
 export function diskOfIdentity(identity: string): string | null {
   return /^libvirt domain [-0-9a-f]{36} disk (\w+) /.exec(identity)?.[1] ?? null
@@ -81,12 +88,11 @@ export function targetOf(disk: XmlElement): string {
 }
 
 function diskOf(element: XmlElement, target: string): DomainDisk {
-  const source = childOf(element, 'source')
-  const isBlock = attributeOf(element, 'type') === 'block'
   return {
     target,
-    type: isBlock ? 'block' : 'file',
-    path: attributeOf(source, isBlock ? 'dev' : 'file') ?? '',
+    type: attributeOf(element, 'type') === 'block' ? 'block' : 'file',
+    path: pathOf(element) ?? '',
+    below: pathsBelow(element),
     format: attributeOf(childOf(element, 'driver'), 'type') ?? 'raw',
     serial: childOf(element, 'serial')?.text ?? null,
     wwn: childOf(element, 'wwn')?.text ?? null,
@@ -98,9 +104,21 @@ function whyLeftOut(disk: XmlElement): string | null {
   if (device !== 'disk') return `it is a ${device}`
   if (childOf(disk, 'readonly') !== null) return 'it is read-only'
   if (childOf(disk, 'transient') !== null) return 'it is transient: its changes are thrown away'
-  const source = childOf(disk, 'source')
   const type = attributeOf(disk, 'type') ?? 'file'
   if (type !== 'file' && type !== 'block') return `it is of type ${type}, not a file or device here`
-  const path = attributeOf(source, type === 'block' ? 'dev' : 'file')
-  return path === null ? 'nothing is in it' : null
+  return pathOf(disk) === null ? 'nothing is in it' : null
+}
+
+/** Of a disk, or of an image below one. */
+function pathOf(element: XmlElement): string | null {
+  const name = attributeOf(element, 'type') === 'block' ? 'dev' : 'file'
+  return attributeOf(childOf(element, 'source'), name)
+}
+
+function pathsBelow(disk: XmlElement): readonly string[] {
+  const below = childOf(disk, 'backingStore')
+  if (below === null) return []
+  // An empty element is where the chain ends; of a place that is no path nothing can be said.
+  const path = pathOf(below)
+  return [...(path === null ? [] : [path]), ...pathsBelow(below)]
 }

@@ -71,5 +71,5 @@ async function begin(open: OpenDomain, request: BeginRequest): Promise<PointInTi
     request.emit({ type: 'warning', code: 'DISK_LEFT_OUT', message })
   }
   const { isActive } = await domain.state({ signal: request.signal })
-  return isActive ? await beginRunning(open, request) : await beginOffline(open)
+  return isActive ? await beginRunning(open, request) : await beginOffline(open, request)
 }

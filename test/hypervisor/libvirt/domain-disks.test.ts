@@ -24,12 +24,15 @@ t.test('each disk is one that can be backed up, or is left out for a reason', as
 t.test('what the guest knows a disk by is kept', async t => {
   const disk =
     `<disk type='file'><driver name='qemu' type='qcow2'/><source file='/a &amp; b'/>` +
+    `<backingStore type='block'><format type='qcow2'/><source dev='/dev/b'/>` +
+    `<backingStore type='file'><source file='/c'/><backingStore/></backingStore></backingStore>` +
     `<target dev='sda' bus='scsi'/><serial>S 1</serial><wwn>5000c500a1b2c3d4</wwn></disk>`
   t.strictSame(disksOf(parseXml(`<domain><devices>${disk}</devices></domain>`)).disks, [
     {
       target: 'sda',
       type: 'file',
       path: '/a & b',
+      below: ['/dev/b', '/c'],
       format: 'qcow2',
       serial: 'S 1',
       wwn: '5000c500a1b2c3d4',

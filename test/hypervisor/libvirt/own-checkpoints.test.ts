@@ -15,6 +15,7 @@ const history = (disk: string, lineage: string, ...committed: string[]) => ({
   disk,
   lineage,
   committed,
+  identities: new Map<string, string>(),
 })
 
 interface Row {
