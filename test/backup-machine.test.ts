@@ -99,3 +99,24 @@ t.test('a disk of an iothread is refused where that could end the machine', asyn
   if (qemu.major >= 9) t.match(await other, { mode: 'full' })
   else await t.rejects(other, { code: 'HYPERVISOR_REFUSED', message: /iothread/ })
 })
+
+t.test('options that mean nothing of a machine are refused before it is asked', async t => {
+  const { machine, repository } = await machineScene(t)
+  const source = `qmp:${machine.socket}/disk0`
+  const rows: [string[], RegExp, RegExp][] = [
+    [['--dry-run'], /--dry-run .* it would have to be frozen/, /mover cbt status SOURCE/],
+    [['--read-holes'], /--read-holes .* what is a hole/, /leave out --read-holes/],
+    [['--checkpoint', 'x'], /its hypervisor tells what changed/, /leave out --checkpoint/],
+    [['--parent', 'latest'], /its hypervisor tells what changed/, /leave out --parent/],
+    [['--changes', 'bitmap:x,granularity=64KiB'], /tells what changed/, /leave out --changes/],
+  ]
+  for (const [words, message, remedy] of rows) {
+    const { code, error } = await runMoverJson(['backup', source, '--volume', 'v', ...words], {
+      repository: repository.path,
+    })
+    t.equal(code, 2)
+    t.match(error, { code: 'ARGUMENT_INVALID', message, remedy })
+  }
+  t.strictSame(await bitmapsOf(machine.qmp, 'disk0'), [])
+  t.strictSame(await repository.manifests(), [])
+})

@@ -106,7 +106,9 @@ export const backupCommand = defineCommand({
       help: 'kept with the manifest; may be given several times',
     },
     'read-holes': { help: 'read the holes of a file instead of taking them for zeroes' },
-    'dry-run': { help: 'say what would be read; read nothing of the volume, write nothing' },
+    'dry-run': {
+      help: 'say what would be read; read nothing of the volume, write nothing; not of a machine',
+    },
   },
   examples: [
     { line: 'mover backup /dev/vg0/snap --volume vm-42/sda', says: 'in full, later by comparing' },

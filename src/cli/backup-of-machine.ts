@@ -7,8 +7,18 @@ import { given } from './given.js'
 import { printable } from './printable.js'
 import type { Report } from './report.js'
 
-/** Options of `mover backup` that mean nothing of a machine: its hypervisor tells, or it is frozen. */
-const NOT_OF_MACHINES = ['changes', 'parent', 'checkpoint', 'read-holes', 'dry-run'] as const
+const ITS_HYPERVISOR = 'its hypervisor tells what changed'
+
+/** Options of `mover backup` that mean nothing of a machine, and why. */
+const NOT_OF_MACHINES: Readonly<Record<string, string>> = {
+  changes: ITS_HYPERVISOR,
+  parent: ITS_HYPERVISOR,
+  checkpoint: ITS_HYPERVISOR,
+  'read-holes': 'its hypervisor tells what is a hole',
+  // Its disks can be planned for only when they are frozen, and a dry run is to change nothing.
+  'dry-run': 'it would have to be frozen for that',
+}
+
 /** Options that mean nothing of anything else. */
 const OF_MACHINES = ['scratch', 'scratch-bytes', 'nbd-socket'] as const
 
@@ -16,16 +26,21 @@ type Given = Readonly<Record<string, unknown>>
 
 /** Throws ARGUMENT_INVALID for an option that means nothing of what SOURCE is. */
 export function refuseStrayOptions(options: Given, isMachine: boolean): void {
-  const stray = (isMachine ? NOT_OF_MACHINES : OF_MACHINES).find(
+  const stray = (isMachine ? Object.keys(NOT_OF_MACHINES) : OF_MACHINES).find(
     name => options[name] !== undefined && options[name] !== false,
   )
   if (stray === undefined) return
   throw new MoverError(
     'ARGUMENT_INVALID',
     isMachine
-      ? `--${stray} means nothing where SOURCE is a machine: its hypervisor tells what changed`
+      ? `--${stray} means nothing where SOURCE is a machine: ${NOT_OF_MACHINES[stray]}`
       : `--${stray} means nothing where SOURCE is no machine`,
-    { remedy: `leave out --${stray}` },
+    {
+      remedy:
+        stray === 'dry-run'
+          ? 'mover cbt status SOURCE says what its disks would be read by, and changes nothing'
+          : `leave out --${stray}`,
+    },
   )
 }
 
