@@ -3,6 +3,7 @@ import { drainExtents } from './cbt/change-map.js'
 import type { Geometry } from './core/chunk.js'
 import type { DisposalStack } from './core/disposal-stack.js'
 import { isDamage } from './core/damage-error.js'
+import type { Extent } from './core/extent.js'
 import type { Manifest } from './core/manifest.js'
 import { modeReasonWords } from './core/mode-reason.js'
 import { randomFraction } from './core/random-fraction.js'
@@ -69,7 +70,7 @@ export async function planOnParent(
   await repository.store.refresh({ signal })
   const planFor = async (choice: ParentChoice) => {
     const { mode, useChanges } = choice
-    const allocated = source.allocated({ signal })
+    const allocated = (within: Iterable<Extent>) => source.allocated(within, { signal })
     const changes = useChanges ? (answer?.extents ?? null) : null
     return { choice, plan: await planBackup({ geometry, mode, changes, allocated, readHoles }) }
   }

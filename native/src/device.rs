@@ -252,36 +252,47 @@ impl Device {
         Ok(true)
     }
 
-    /// At most `max` extents of data from `from`; none means that only a hole follows. A file system that
-    /// does not tell holes, and every block device, is one extent of data.
-    pub fn data_extents(&self, from: u64, max: usize) -> Result<Vec<(u64, u64)>> {
-        let end = self.bytes()?;
-        let mut extents = Vec::new();
-        let mut at = from;
-        while at < end && extents.len() < max {
-            let Some((data, hole)) = self
-                .next_data(at, end)
-                .map_err(|error| self.failure(Some(at), error))?
-            else {
-                break;
-            };
-            extents.push((data, hole - data));
-            at = hole;
+    /// The holes in `within`, whose extents ascend, each as its offset and length: the first `max` of them,
+    /// and the rest is asked for from the end of the last one on. Only of a file that was synced: a hole may
+    /// else be data that is not there yet. A block device has none.
+    pub fn holes(&self, within: &[(u64, u64)], max: usize) -> Result<Vec<(u64, u64)>> {
+        let mut holes = Vec::new();
+        if self.kind == DeviceKind::Block {
+            return Ok(holes);
         }
-        Ok(extents)
+        // The data around what was looked at last: what lies between two of its kind need not be asked for.
+        let (mut data, mut hole) = (0, 0);
+        for &(offset, length) in within {
+            let end = offset.saturating_add(length);
+            let mut at = offset;
+            while at < end {
+                if at >= hole {
+                    (data, hole) = self
+                        .next_data(at)
+                        .map_err(|error| self.failure(Some(at), error))?;
+                }
+                if at < data {
+                    holes.push((at, data.min(end) - at));
+                    if holes.len() == max {
+                        return Ok(holes);
+                    }
+                }
+                at = hole;
+            }
+        }
+        Ok(holes)
     }
 
-    fn next_data(&self, from: u64, end: u64) -> io::Result<Option<(u64, u64)>> {
-        if self.kind == DeviceKind::Block {
-            return Ok(Some((from, end)));
-        }
+    /// The first data at or behind `from`, and where it ends; far behind everything where there is none.
+    fn next_data(&self, from: u64) -> io::Result<(u64, u64)> {
         let data = match seek_to(self.file(), from, libc::SEEK_DATA) {
-            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
-            Err(error) if is_unsupported(&error) => return Ok(Some((from, end))),
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+                return Ok((u64::MAX, u64::MAX));
+            }
+            Err(error) if is_unsupported(&error) => return Ok((from, u64::MAX)),
             outcome => outcome?,
         };
-        let hole = seek_to(self.file(), data, libc::SEEK_HOLE)?;
-        Ok((data < end).then_some((data, hole.min(end))))
+        Ok((data, seek_to(self.file(), data, libc::SEEK_HOLE)?))
     }
 
     /// Makes a file target exactly this long; TARGET_UNUSABLE for a block device of any other size.
@@ -856,24 +867,49 @@ mod tests {
     }
 
     #[test]
-    fn holes_are_told_from_data() {
+    fn holes_are_told_where_they_are_asked_for() {
+        const END: u64 = 10 << 20;
         let folder = Folder::new();
         let path = folder.path().join("volume");
         let device = target(&path, true, true).unwrap();
-        device.truncate(10 << 20).unwrap();
-        assert_eq!(device.data_extents(0, 10).unwrap(), []);
+        device.truncate(END).unwrap();
+        assert_eq!(device.holes(&[(0, END)], 10).unwrap(), [(0, END)]);
         for at in [1_u64 << 20, 5 << 20, 9 << 20] {
             write_run(&device, at, &[1; 65_536]).unwrap();
         }
         device.sync().unwrap();
-        let all = device.data_extents(0, 10).unwrap();
-        assert_eq!(all.iter().map(|extent| extent.1).sum::<u64>(), 3 * 65_536);
-        assert_eq!(device.data_extents(0, 2).unwrap(), all[..2]);
-        assert_eq!(
-            device.data_extents(all[1].0 + all[1].1, 2).unwrap(),
-            all[2..]
-        );
-        assert_eq!(device.data_extents(10 << 20, 2).unwrap(), []);
+        let all = [
+            (0, 1 << 20),
+            (0x11_0000, 0x3f_0000),
+            (0x51_0000, 0x3f_0000),
+            (0x91_0000, 0xf_0000),
+        ];
+        assert_eq!(device.holes(&[(0, END)], 10).unwrap(), all);
+        assert_eq!(device.holes(&[(0, END)], 2).unwrap(), all[..2]);
+        let rest = all[1].0 + all[1].1;
+        assert_eq!(device.holes(&[(rest, END - rest)], 10).unwrap(), all[2..]);
+        assert_eq!(device.holes(&[], 10).unwrap(), []);
+
+        // Extents anywhere: each byte of them is in a hole when it is in one of all, and no other byte is.
+        let mut random = Seeded::new(3);
+        for _ in 0..200 {
+            let mut cuts: Vec<u64> = (0..8).map(|_| random.below(END as usize) as u64).collect();
+            cuts.sort_unstable();
+            let within: Vec<(u64, u64)> = cuts
+                .chunks(2)
+                .map(|cut| (cut[0], cut[1] - cut[0]))
+                .collect();
+            let mut expected = Vec::new();
+            for &(offset, length) in &within {
+                for &(hole, bytes) in &all {
+                    let (from, until) = (hole.max(offset), (hole + bytes).min(offset + length));
+                    if from < until {
+                        expected.push((from, until - from));
+                    }
+                }
+            }
+            assert_eq!(device.holes(&within, 100).unwrap(), expected);
+        }
     }
 
     #[test]

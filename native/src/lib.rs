@@ -277,13 +277,14 @@ pub fn sync_device(handle: u32) -> Promised<()> {
 }
 
 #[napi]
-pub fn data_extents(handle: u32, from: f64, max: u32) -> Promised<Vec<f64>, Float64Array> {
+pub fn holes(handle: u32, within: Float64Array, max: u32) -> Promised<Vec<f64>, Float64Array> {
+    let within = within.to_vec();
     promise(Float64Array::new, move || {
-        let extents = VOLUMES
-            .get(handle)?
+        let volume = VOLUMES.get(handle)?;
+        let holes = volume
             .device()?
-            .data_extents(whole(from, "from")?, max as usize)?;
-        Ok(extents
+            .holes(&pairs(&within, "within")?, max as usize)?;
+        Ok(holes
             .into_iter()
             .flat_map(|(offset, length)| [offset as f64, length as f64])
             .collect())

@@ -3,7 +3,7 @@
  * Quotients of safe integers are floored and ceiled exactly: a quotient's distance from the nearest
  * integer is at least 1 / divisor, which is more than half of its last bit.
  */
-import type { Extent } from './extent.js'
+import { extentEnd, type Extent } from './extent.js'
 import { invariant } from './invariant.js'
 
 /** How a volume is cut into chunks. */
@@ -37,6 +37,15 @@ export function slotRunOf({ volumeBytes, chunkBytes }: Geometry, extent: Extent)
   const first = Math.floor(offset / chunkBytes)
   if (length === 0) return { first, count: 0 }
   return { first, count: Math.ceil((offset + length) / chunkBytes) - first }
+}
+
+/** Every slot that lies wholly in `extent`, which must lie on the volume. */
+export function slotRunInside(geometry: Geometry, extent: Extent): SlotRun {
+  const { volumeBytes, chunkBytes } = geometry
+  const first = Math.ceil(extent.offset / chunkBytes)
+  const reachesEnd = extentEnd(extent) === volumeBytes
+  const end = reachesEnd ? slotCount(geometry) : Math.floor(extentEnd(extent) / chunkBytes)
+  return { first, count: Math.max(0, end - first) }
 }
 
 /** Bytes on the volume of `run`, whose slots must exist. */

@@ -32,8 +32,11 @@ export interface DeviceCalls {
   holdImage(handle: number): boolean
   /** Makes everything written durable and drops what the page cache holds of it. */
   syncDevice(handle: number): Promise<void>
-  /** At most `max` pairs of offset and length that hold data at or after `from`; empty: none. */
-  dataExtents(handle: number, from: number, max: number): Promise<Float64Array>
+  /**
+   * Pairs of offset and length of the holes in `within`, which are such pairs, ascending; the first `max` of
+   * them: the rest is to be asked for from the end of the last one on.
+   */
+  holes(handle: number, within: Float64Array, max: number): Promise<Float64Array>
   /** Makes a regular file exactly `bytes` long. */
   truncateDevice(handle: number, bytes: number): Promise<void>
   /** Makes pairs of offset and length read back as zero, durable after `syncDevice`. */

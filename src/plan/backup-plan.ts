@@ -1,5 +1,13 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
-import { slotCount, slotRunOf, type Geometry, type SlotRun } from '../core/chunk.js'
+import {
+  slotCount,
+  slotRunBytes,
+  slotRunInside,
+  slotRunOf,
+  type Geometry,
+  type SlotRun,
+} from '../core/chunk.js'
+import type { Extent } from '../core/extent.js'
 import { invariant } from '../core/invariant.js'
 import type { BackupMode } from '../core/manifest.js'
 import { SlotSet } from '../core/slot-set.js'
@@ -11,8 +19,8 @@ export interface BackupQuestion {
   readonly mode: BackupMode
   /** What changed since the parent, gap-free; null where the mode reads everything. */
   readonly changes: StatedExtents | null
-  /** Where the source itself has data and holes, gap-free; null where it does not vouch for that. */
-  readonly allocated: StatedExtents | null
+  /** Asks the source for its holes in what is to be read; null where it does not vouch for any. */
+  readonly allocated: (within: Iterable<Extent>) => StatedExtents | null
   /** Reads holes like everything else. */
   readonly readHoles: boolean
 }
@@ -51,31 +59,22 @@ export async function planBackup(
   }
 
   const zeroSlots = new SlotSet(readSlots.slotCount)
-  if (allocated !== null && !readHoles) {
-    for await (const run of holeRuns(allocated, geometry, options)) {
-      moveRun(run, { from: readSlots, to: zeroSlots })
-    }
+  // Only there, so that it costs what has changed, and not what the volume is made of.
+  const holes = readHoles ? null : allocated(extentsOf(readSlots.runs(), geometry))
+  if (holes !== null) {
+    const rules = { volumeBytes, gaps: 'clean', code: 'SOURCE_FAILED' } as const
+    await eachExtent(coverVolume(holes, rules, options), extent => {
+      if (extent.state !== 'zero') return
+      moveRun(slotRunInside(geometry, extent), { from: readSlots, to: zeroSlots })
+    })
   }
   return new BackupPlan({ geometry, mode, readSlots, zeroSlots })
 }
 
-/** Yields the runs of slots that lie wholly in holes. */
-async function* holeRuns(
-  allocated: StatedExtents,
-  geometry: Geometry,
-  options?: AbortOptions,
-): AsyncGenerator<SlotRun> {
-  const { volumeBytes } = geometry
-  const rules = { volumeBytes, gaps: 'refused', code: 'SOURCE_FAILED' } as const
-  let first = 0
-  for await (const extent of coverVolume(allocated, rules, options)) {
-    if (extent.state === 'zero') continue
-    const data = slotRunOf(geometry, extent)
-    if (data.first > first) yield { first, count: data.first - first }
-    first = data.first + data.count
+function* extentsOf(runs: Iterable<SlotRun>, geometry: Geometry): Generator<Extent> {
+  for (const run of runs) {
+    yield { offset: run.first * geometry.chunkBytes, length: slotRunBytes(geometry, run) }
   }
-  const count = slotCount(geometry) - first
-  if (count > 0) yield { first, count }
 }
 
 /** Moves those slots of `run` that `from` has to `to`. */

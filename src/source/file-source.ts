@@ -1,5 +1,5 @@
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
-import type { StatedExtent } from '../core/extent.js'
+import { extentEnd, type Extent, type StatedExtent } from '../core/extent.js'
 import { loadAddon, native, type DeviceInfo } from '../native/addon.js'
 import { checkSameFile } from './same-file.js'
 import type { Source } from './source.js'
@@ -20,7 +20,7 @@ export async function openFileSource(name: string, opened: DeviceInfo): Promise<
     volumeBytes: before.bytes,
     handle,
     identity: `file ${before.device} ${before.inode}`,
-    allocated: options => fileExtents(handle, before.bytes, options),
+    allocated: (within, options) => fileHoles(handle, within, options),
     checkUnchanged: () => {
       checkSameFile(name, before)
     },
@@ -30,28 +30,44 @@ export async function openFileSource(name: string, opened: DeviceInfo): Promise<
   }
 }
 
-async function* fileExtents(
+async function* fileHoles(
   handle: number,
-  volumeBytes: number,
+  within: Iterable<Extent>,
   options?: AbortOptions,
 ): AsyncGenerator<StatedExtent> {
-  let position = 0
-  while (position < volumeBytes) {
-    throwIfAborted(options)
-    const pairs = await native(
-      addon => addon.dataExtents(handle, position, EXTENTS_PER_CALL),
-      'read',
-    )
-    if (pairs.length === 0) break
-    for (let pair = 0; pair < pairs.length; pair += 2) {
-      const offset = pairs[pair] ?? 0
-      const end = Math.min(offset + (pairs[pair + 1] ?? 0), volumeBytes)
-      if (offset > position) yield { offset: position, length: offset - position, state: 'zero' }
-      if (end > offset) yield { offset, length: end - offset, state: 'data' }
-      position = Math.max(position, end)
+  for (let asked of batchesOf(within)) {
+    while (asked.length > 0) {
+      throwIfAborted(options)
+      const runs = Float64Array.from(asked.flatMap(({ offset, length }) => [offset, length]))
+      const holes = await native(addon => addon.holes(handle, runs, EXTENTS_PER_CALL), 'read')
+      let end = 0
+      for (let pair = 0; pair < holes.length; pair += 2) {
+        const [offset = 0, length = 0] = holes.subarray(pair, pair + 2)
+        yield { offset, length, state: 'zero' }
+        end = offset + length
+      }
+      asked = holes.length < 2 * EXTENTS_PER_CALL ? [] : restBehind(end, asked)
     }
   }
-  if (position < volumeBytes) {
-    yield { offset: position, length: volumeBytes - position, state: 'zero' }
+}
+
+/** What of the extents lies behind `offset`. */
+function restBehind(offset: number, extents: readonly Extent[]): Extent[] {
+  return extents
+    .filter(extent => extentEnd(extent) > offset)
+    .map(extent => {
+      const start = Math.max(extent.offset, offset)
+      return { offset: start, length: extentEnd(extent) - start }
+    })
+}
+
+function* batchesOf(extents: Iterable<Extent>): Generator<Extent[]> {
+  let batch: Extent[] = []
+  for (const extent of extents) {
+    batch.push(extent)
+    if (batch.length < EXTENTS_PER_CALL) continue
+    yield batch
+    batch = []
   }
+  if (batch.length > 0) yield batch
 }

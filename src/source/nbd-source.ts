@@ -25,7 +25,7 @@ export async function openNbdSource(
     volumeBytes: bytes,
     handle,
     identity: `nbd ${uri}`,
-    allocated: options =>
+    allocated: (_within, options) =>
       tellsHoles
         ? readContext(opened, { ...options, context: ALLOCATION, stateOf: stateOfAllocation })
         : null,

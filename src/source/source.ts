@@ -1,5 +1,5 @@
 import type { AbortOptions } from '../core/abort.js'
-import type { StatedExtent } from '../core/extent.js'
+import type { Extent, StatedExtent } from '../core/extent.js'
 
 /**
  * Where the bytes of a frozen volume come from. The native core reads it through `handle`, one
@@ -17,10 +17,11 @@ export interface Source extends AsyncDisposable {
   readonly identity: string
 
   /**
-   * Yields ordered, gap-free extents of state `data` or `zero`, where the source vouches for its
-   * holes; null where it does not know. A hole is only ever "reads as zero", never "clean".
+   * Yields ordered extents of state `data` or `zero` that tell at least what of `within`, whose extents
+   * ascend, are holes that the source vouches for: what is not told may hold data. Null where it knows of
+   * none. A hole is only ever "reads as zero", never "clean".
    */
-  allocated(options?: AbortOptions): AsyncIterable<StatedExtent> | null
+  allocated(within: Iterable<Extent>, options?: AbortOptions): AsyncIterable<StatedExtent> | null
 
   /** Throws SOURCE_CHANGED when the source is not what it was when it was opened. */
   checkUnchanged(): void | Promise<void>

@@ -97,7 +97,7 @@ t.test('a server without structured replies tells no holes, and all is read', as
   const { volume, repository } = await scene(t, 2 * MiB)
   const { uri } = await nbdkit(t, ['-r', '--no-sr', 'file', volume])
   await using source = await openSource(uri)
-  t.equal(source.allocated(), null)
+  t.equal(source.allocated([]), null)
   await backsUp(t, repository, { uri, expected: volume })
 })
 
@@ -117,7 +117,7 @@ t.test('only what reads as zero is a hole', async t => {
     ...['can_extents=exit 0', `extents=${stated}`],
   ])
   await using source = await openSource(uri)
-  const extents = source.allocated()
+  const extents = source.allocated([])
   t.ok(extents)
   const said = extents === null ? [] : await gather(extents)
   t.strictSame(
