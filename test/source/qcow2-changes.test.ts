@@ -196,6 +196,16 @@ t.test('A7: a gap that nothing shows is found by the audit', async t => {
   await t.rejects(backsUp(t, at), { code: 'AUDIT_MISMATCH' })
 })
 
+t.test('a device that was written to behind its shell is found by the audit', async t => {
+  const at = await scene(t)
+  guest(at.shell, 'write -P 0x11 3M 128k')
+  await makeVolume(at.device, { bytes: 16 * MiB, seed: 10 })
+  await t.rejects(backsUp(t, at), { code: 'AUDIT_MISMATCH' })
+  const { repository, device } = at
+  const rescan = await backedUp({ source: device, repository, volume: VOLUME })
+  t.match(rescan, { mode: 'rescan' })
+})
+
 /** The header of the bitmap's entry in the directory, and its name. */
 function entryAt(image: string): { readonly at: number; readonly bytes: Buffer } {
   const header = peek(image, 0, 65_536)

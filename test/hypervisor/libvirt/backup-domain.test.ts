@@ -337,6 +337,58 @@ t.test('L6: an external snapshot of libvirt carries the bitmap on', async t => {
   await matchesImages(t, here, next)
 })
 
+t.test('an external snapshot that is committed back into its base', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, options } = here
+  await libvirtd.virsh('snapshot-create-as', VM, 's1', '--disk-only', '--no-metadata')
+  await guestIo(libvirtd, VM, 'write -P 0x77 40M 64k')
+  await libvirtd.virsh('blockcommit', VM, 'vda', '--active', '--wait', '--pivot')
+  await guestIo(libvirtd, VM, 'write -P 0x78 41M 64k')
+  const next = await ran(options)
+  t.strictSame([modes(next)[0], reasons(next)[0]], ['incremental', null])
+  t.equal(next.disks[0]?.bytes.read, 3 * 65_536, 'before, on and after it')
+  await matchesImages(t, here, next)
+})
+
+t.test('storage that is moved while the domain runs: one rescan', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, folder, options } = here
+  const to = ['--dest', join(folder, 'moved.qcow2'), '--format', 'qcow2']
+  await libvirtd.virsh('blockcopy', VM, 'vda', ...to, '--transient-job', '--wait', '--pivot')
+  await guestIo(libvirtd, VM, 'write -P 0x78 41M 64k')
+  const next = await ran(options)
+  t.strictSame(modes(next), ['rescan', 'incremental'])
+  t.match(reasons(next), [/lies elsewhere/, null])
+  await matchesImages(t, here, next)
+  await guestIo(libvirtd, VM, 'write -P 0x79 42M 64k')
+  const later = await ran(options)
+  t.strictSame(modes(later), ['incremental', 'incremental'])
+  await matchesImages(t, here, later)
+})
+
+/** libvirt ends the domain for it. */
+t.test('a revert to an internal snapshot is refused while there are checkpoints', async t => {
+  const here = await scene(t)
+  const { libvirtd, options } = here
+  await guestIo(libvirtd, VM, 'write -P 0x11 5M 1M')
+  await libvirtd.virsh('snapshot-create-as', VM, 's1')
+  await ran(options)
+  await guestIo(libvirtd, VM, 'write -P 0x22 6M 64k')
+  await t.rejects(libvirtd.virsh('snapshot-revert', VM, 's1'), /active dirty bitmaps/)
+  await until(() => isOff(here))
+  await libvirtd.virsh('start', VM)
+  await guestIo(libvirtd, VM, 'write -P 0x33 30M 64k')
+  const refused = await ran(options)
+  await matchesImages(t, here, refused)
+
+  for (const name of await checkpoints(here)) await libvirtd.virsh('checkpoint-delete', VM, name)
+  await libvirtd.virsh('snapshot-revert', VM, 's1')
+  const reverted = await ran(options)
+  t.strictSame(modes(reverted), ['rescan', 'rescan'])
+  t.match(reasons(reverted), [/^the checkpoint of the newest backup is gone/, /is gone/])
+  await matchesImages(t, here, reverted)
+})
+
 t.test(
   'L7: a backup is given up before its scratch folder is full, and the guest goes on',
   async t => {

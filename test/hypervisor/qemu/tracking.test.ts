@@ -92,6 +92,18 @@ const rows: readonly Row[] = [
     next: { mode: 'rescan', reason: 'bitmap-disabled' },
   },
   {
+    name: 'a revert to an internal snapshot, which QEMU refuses (A3)',
+    between: async (t, { machine }) => {
+      const monitor = (line: string) =>
+        machine.qmp.execute('human-monitor-command', { 'command-line': line })
+      t.equal(await monitor('savevm before'), '')
+      await machine.guest('disk0', 'write -P 0x17 8M 64k')
+      t.match(await monitor('loadvm before'), /has active dirty bitmaps/)
+      return machine
+    },
+    next: { mode: 'incremental', reason: null },
+  },
+  {
     name: 'a disk that has grown (A4)',
     between: async (_t, { machine }) => {
       await machine.qmp.execute('block_resize', { 'node-name': 'disk0', size: 20 * MiB })
