@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::nbd::failure::NbdFailure;
 
@@ -20,6 +20,10 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// A socket whose queue of calls is full is tried again after this long.
 const CALL_AGAIN: Duration = Duration::from_millis(20);
+
+/// A connection on which nothing moves, as that of a change map during its backup, is asked this often
+/// whether it is still there: firewalls forget those that say nothing for an hour.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A transfer that has begun is slower than this only if something is wrong.
 const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
@@ -119,7 +123,11 @@ fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for address in (host, port).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIME) {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => {
+                let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
+                SockRef::from(&stream).set_tcp_keepalive(&keep_alive)?;
+                return Ok(stream);
+            }
             Err(error) => failure = error,
         }
     }
@@ -211,9 +219,18 @@ pub fn is_wait(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn a_connection_that_only_waits_is_kept() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = connect_tcp("127.0.0.1", port).unwrap();
+        assert!(SockRef::from(&stream).keepalive().unwrap());
+    }
 
     #[test]
     fn a_socket_that_takes_no_calls_is_waited_for_no_longer_than_said() {
