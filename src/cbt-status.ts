@@ -73,7 +73,21 @@ async function withImage(
     return bitmap === undefined ? tracker : asListed(tracker, bitmap)
   })
   const others = bitmaps.filter(({ name }) => !disk.trackers.some(tracker => tracker.name === name))
-  return { ...disk, trackers: [...listed, ...others] }
+  return { ...disk, trackers: [...listed, ...others.map(asUnlisted)] }
+}
+
+/** Without its checkpoint a bitmap is not used: of which disk it was, nobody knows. */
+function asUnlisted(bitmap: Tracker): Tracker {
+  if (!bitmap.isOwn) return bitmap
+  const { name } = bitmap
+  return {
+    ...bitmap,
+    dirtyBytes: null,
+    health: 'lost',
+    reason: 'the checkpoint of that name is gone',
+    changes: null,
+    remedy: `nothing uses it any more: qemu-img bitmap --remove FILE ${name}`,
+  }
 }
 
 /** What the image has of it; what is to be done is not what would be done for an image by itself. */

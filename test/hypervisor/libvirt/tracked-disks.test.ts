@@ -122,7 +122,12 @@ t.test('of a domain that is off: what its images have', async t => {
   const theirs = { kind: 'qcow2-bitmap', name: 'theirs', isOwn: false, health: 'superset' }
   t.match(await status(), [{ name: 'vda', trackers: [whole, theirs], remedy: null }, UNTRACKED])
 
+  const forgotten = 'mover-0123456789abcdef'
+  execFileSync('qemu-img', ['bitmap', '--add', image, forgotten])
+  const gone = { name: forgotten, isOwn: true, health: 'lost', reason: /checkpoint .* is gone/ }
+  t.match(await status(), [{ trackers: [whole, theirs, gone] }, UNTRACKED])
+
   execFileSync('qemu-img', ['bitmap', '--remove', image, full?.checkpoint ?? ''])
   const lost = { ...own, health: 'lost', reason: 'bitmap-absent', remedy: /reads the disk whole/ }
-  t.match(await status(), [{ trackers: [lost, theirs] }, UNTRACKED])
+  t.match(await status(), [{ trackers: [lost, theirs, gone] }, UNTRACKED])
 })
