@@ -337,6 +337,28 @@ t.test('L6: an external snapshot of libvirt carries the bitmap on', async t => {
   await matchesImages(t, here, next)
 })
 
+t.test('an external snapshot, and a restart: the chain of images still counts', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, options } = here
+  await libvirtd.virsh('snapshot-create-as', VM, 's1', '--disk-only', '--no-metadata')
+  await guestIo(libvirtd, VM, 'write -P 0x77 40M 64k')
+  await libvirtd.virsh('destroy', VM, '--graceful')
+  const off = await ran({ ...options, scratch: null })
+  t.strictSame(modes(off), ['incremental', 'incremental'])
+  t.equal(off.disks[0]?.bytes.read, 2 * 65_536, 'by the bitmaps of both images')
+  await matchesImages(t, here, off)
+  await libvirtd.virsh('start', VM)
+  await guestIo(libvirtd, VM, 'write -P 0x78 41M 64k')
+  const next = await ran(options)
+  t.strictSame(reasons(next), [null, null])
+  t.equal(
+    next.disks[0]?.bytes.read,
+    3 * 65_536,
+    'before the snapshot, on it, and after the restart',
+  )
+  await matchesImages(t, here, next)
+})
+
 t.test('an external snapshot that is committed back into its base', async t => {
   const here = await backedUpScene(t)
   const { libvirtd, options } = here
