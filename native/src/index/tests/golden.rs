@@ -26,7 +26,9 @@ fn golden_objects_have_the_names_they_always_had() {
         &output(&prefix, &[[0x33; 32]]),
     )
     .unwrap();
-    if let Some(golden) = std::env::var_os("MOVER_ecd0d3aaec22ec13d3e758ef2e27eaad06eaac6c2966d556b0b769cbd3506622EN") {
+    if let Some(golden) =
+        std::env::var_os("MOVER_ecd0d3aaec22ec13d3e758ef2e27eaad06eaac6c2966d556b0b769cbd3506622EN")
+    {
         let golden = Path::new(&golden);
         packs
             .iter()
