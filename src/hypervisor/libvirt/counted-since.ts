@@ -1,6 +1,6 @@
 import { invariant } from '../../core/invariant.js'
 import type { DiskHistory } from '../point-in-time.js'
-import { placeOfIdentity } from './domain-disks.js'
+import { placeOf, placeOfIdentity } from './domain-disks.js'
 import type { OpenDomain } from './open-domain.js'
 import { newestCheckpoint, type OwnCheckpoint } from './own-checkpoints.js'
 
@@ -11,7 +11,8 @@ export type CountedSince =
 /**
  * Whether libvirt's word on a disk can be taken, before its bitmap is looked at. The bitmaps of a
  * checkpoint have one name on all disks of the domain: where a disk lies neither where it lay at the
- * checkpoint nor on top of that, as after two disks were exchanged, a bitmap says nothing of it.
+ * checkpoint nor on top of that, as after two disks were exchanged, a bitmap says nothing of it; nor does
+ * one that came with another file to the same path.
  */
 export function countedSince(
   history: DiskHistory,
@@ -27,6 +28,8 @@ export function countedSince(
     return { since, reason: 'the checkpoint of the newest backup is gone' }
   }
   const place = placeOfIdentity(history.identities.get(since) ?? '')
-  if (place !== null && [disk.path, ...disk.below].includes(place)) return { since }
+  if (place !== null && [disk.path, ...disk.below].some(path => placeOf(path) === place)) {
+    return { since }
+  }
   return { since: null, reason: 'the disk lies elsewhere than at its checkpoint' }
 }

@@ -1,4 +1,5 @@
 /** The disks of a domain, as its description tells them. */
+import { statSync } from 'node:fs'
 import { MoverError } from '../../core/errors.js'
 import { invariant } from '../../core/invariant.js'
 import type { OpenDomain } from './open-domain.js'
@@ -60,12 +61,27 @@ export function diskIdentity({ domain, chosen }: OpenDomain, target: string): st
   invariant(disk !== undefined, 'a disk that is backed up was chosen')
   const serial = disk.serial === null ? '' : ` serial ${disk.serial}`
   const wwn = disk.wwn === null ? '' : ` wwn ${disk.wwn}`
-  return `libvirt domain ${domain.uuid} disk ${target}${serial}${wwn} at ${disk.path}`
+  return `libvirt domain ${domain.uuid} disk ${target}${serial}${wwn} ${placeOf(disk.path)}`
 }
 
 /** Where a disk lay of which `diskIdentity` gave this; null where it is none of a domain of libvirt. */
 export function placeOfIdentity(identity: string): string | null {
-  return /^libvirt domain [-0-9a-f]{36} disk .*? at (\/.*)$/s.exec(identity)?.[1] ?? null
+  const place = /^libvirt domain [-0-9a-f]{36} disk .*? ((?:file \d+ of \d+ )?at \/.*)$/s
+  return place.exec(identity)?.[1] ?? null
+}
+
+/**
+ * The place that a path is. A file is more than its path: another one may have been put there. Its device's
+ * number says nothing, which a restart may change, and when it was made tells it from one of another device.
+ */
+export function placeOf(path: string): string {
+  const place = `at ${path}`
+  try {
+    const seen = statSync(path, { bigint: true })
+    return seen.isFile() ? `file ${seen.ino} of ${seen.birthtimeNs} ${place}` : place
+  } catch {
+    return place
+  }
 }
 
 /** The disk that an identity names; null where it is none of a domain of libvirt. */

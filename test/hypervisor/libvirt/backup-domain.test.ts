@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
@@ -159,7 +159,10 @@ t.test(
     const [manifest] = await here.repository.manifests('vm/vda')
     t.match(manifest?.set, { id: full.set, members: 2 })
     t.match(manifest?.attachments, [{ name: 'domain.xml' }])
-    t.match(manifest?.source.identity, /^libvirt domain [-0-9a-f]{36} disk vda at /)
+    t.match(
+      manifest?.source.identity,
+      /^libvirt domain [-0-9a-f]{36} disk vda file \d+ of \d+ at \//,
+    )
     t.ok(qemuPid(libvirtd, VM) > 0)
   },
 )
@@ -614,6 +617,50 @@ t.test('disks that were exchanged are read whole', async t => {
   t.strictSame(modes(next), ['incremental', 'incremental'])
   await matchesImages(t, here, next)
 })
+
+/** The files change places, and the domain's description stays as it is. */
+t.test('disks whose files were exchanged are read whole', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd, folder, options } = here
+  await guestIo(libvirtd, VM, 'write -P 0x66 9M 64k', 1)
+  await libvirtd.virsh('destroy', VM, '--graceful')
+  const fileOf = (name: string) => join(folder, `${name}.qcow2`)
+  renameSync(fileOf('vda'), fileOf('between'))
+  renameSync(fileOf('vdb'), fileOf('vda'))
+  renameSync(fileOf('between'), fileOf('vdb'))
+  const exchange = async (run: Ran) => {
+    t.strictSame(modes(run), ['rescan', 'rescan'])
+    await matchesImages(t, here, run)
+  }
+  await exchange(await ran({ ...options, scratch: null, audit: 'off' }))
+  await libvirtd.virsh('start', VM)
+  await exchange(await ran({ ...options, audit: 'off' }))
+  await guestIo(libvirtd, VM, 'write -P 0x77 12M 64k')
+  const next = await ran(options)
+  t.strictSame(modes(next), ['incremental', 'incremental'])
+  await matchesImages(t, here, next)
+})
+
+/** The copy has the bitmap of the overlay, and the base's is gone, with what was written before there was one. */
+t.test(
+  'a copy of an overlay, with its bitmaps, in the place of its base is read whole',
+  async t => {
+    const here = await backedUpScene(t)
+    const { libvirtd, folder, options } = here
+    const base = join(folder, 'vda.qcow2')
+    const xml = await libvirtd.virsh('dumpxml', VM, '--inactive')
+    await libvirtd.virsh('snapshot-create-as', VM, 's1', '--disk-only', '--no-metadata')
+    const { path: overlay } = await imageOf(libvirtd, 'vda')
+    await guestIo(libvirtd, VM, 'write -P 0x77 40M 64k')
+    await libvirtd.virsh('destroy', VM, '--graceful')
+    execFileSync('qemu-img', ['convert', '-O', 'qcow2', '--bitmaps', overlay, join(folder, 'copy')])
+    renameSync(join(folder, 'copy'), base)
+    await defineDomain(libvirtd, xml, { isStarted: false })
+    const off = await ran({ ...options, scratch: null, audit: 'off' })
+    await matchesImages(t, here, { disks: off.disks.slice(0, 1) })
+    t.equal(modes(off)[0], 'rescan')
+  },
+)
 
 t.test('a domain that is started while it is read makes the backup fail', async t => {
   const here = await scene(t, {
