@@ -72,6 +72,7 @@ t.test('a running domain is asked, and answers', async t => {
   t.strictSame(checkpointFacts(await domain.checkpointXml('one')), {
     description: 'a & b',
     targets: ['vda'],
+    sizes: new Map(),
   })
   await domain.createCheckpoint(checkpointXml({ name: 'two', ...plan }))
   t.strictSame(await domain.checkpoints(), ['one', 'two'])
