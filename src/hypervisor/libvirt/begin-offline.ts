@@ -2,6 +2,7 @@ import { MoverError } from '../../core/errors.js'
 import { invariant } from '../../core/invariant.js'
 import type { BeginRequest, FrozenDisk, PointInTime } from '../point-in-time.js'
 import { countedSince, type CountedSince } from './counted-since.js'
+import { diskMarks, refuseWritten } from './disk-marks.js'
 import { domainAttachments } from './domain-attachments.js'
 import { diskIdentity, type DomainDisk } from './domain-disks.js'
 import type { OpenDomain } from './open-domain.js'
@@ -17,6 +18,8 @@ export async function beginOffline(
   { histories }: BeginRequest,
 ): Promise<PointInTime> {
   const { domain } = open
+  // One moment of all disks, though they are read one after the other.
+  const marks = diskMarks(open)
   const name = newCheckpointName()
   const checkpoints = await ownCheckpoints(domain)
   return {
@@ -26,7 +29,10 @@ export async function beginOffline(
       return frozenDisk(history.disk, { open, name, counted })
     }),
     async check() {
-      if (!(await domain.state()).isActive) return
+      if (!(await domain.state()).isActive) {
+        refuseWritten(open, marks)
+        return
+      }
       const message = `domain '${domain.name}' was started while its disks were read`
       throw new MoverError('SOURCE_CHANGED', message, {
         stage: 'read',

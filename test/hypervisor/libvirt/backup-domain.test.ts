@@ -677,6 +677,47 @@ t.test('a domain that is started while it is read makes the backup fail', async 
   t.strictSame(await here.repository.manifests(), [])
 })
 
+t.test('a domain that comes and goes while its devices are read makes the backup fail', async t => {
+  const devices: string[] = []
+  const here = await scene(t, {
+    prepare: folder => {
+      for (const target of ['vda', 'vdb']) {
+        const file = join(folder, target)
+        execFileSync('truncate', ['-s', '64M', file])
+        const device = execFileSync('losetup', ['-f', '--show', file], { encoding: 'utf8' })
+        devices.push(device.trim())
+      }
+      return () => devices.forEach(device => execFileSync('losetup', ['-d', device]))
+    },
+    disks: () =>
+      ['vda', 'vdb'].map((target, nth) => ({
+        target,
+        path: devices[nth] ?? '',
+        format: 'raw',
+        type: 'block',
+      })),
+  })
+  const { libvirtd, repository } = here
+  const options = { ...here.options, scratch: null, bytesPerSecond: 8 * 1024 ** 2 }
+  await guestIo(libvirtd, VM, 'write -P 0x11 0 16M')
+  await libvirtd.virsh('destroy', VM, '--graceful')
+  for (const disk of [0, 1]) {
+    const events: MoverEvent[] = []
+    const failed = t.rejects(ran(options, events), {
+      code: 'SOURCE_CHANGED',
+      message: /^'\/dev\/loop\d+' of domain 'vm' was written to/,
+    })
+    await until(() => events.some(({ type }) => type === 'progress'))
+    await libvirtd.virsh('start', VM)
+    await guestIo(libvirtd, VM, 'write -P 0x22 63M 64k', disk)
+    await libvirtd.virsh('destroy', VM, '--graceful')
+    await failed
+  }
+  t.strictSame(await repository.manifests(), [], 'also where the disk is written that comes next')
+  const quiet = await ran({ ...here.options, scratch: null })
+  t.strictSame(modes(quiet), ['full', 'full'])
+})
+
 t.test('mover is killed in the middle: the next run ends its job and goes on', async t => {
   const here = await backedUpScene(t)
   const { libvirtd, scratch, repository, options } = here
