@@ -97,7 +97,8 @@ async function mismatch(
       stage: 'audit',
       offset: first,
       remedy:
-        'back up again without --changes (a rescan reads everything), then start tracking anew; ' +
+        'read everything: back up again without --changes, and a machine with --full; what believes the ' +
+        'same tracking once more may pass by chance. Then start tracking anew; ' +
         (suspects.length === 0
           ? 'the parent itself was read in full and holds'
           : `these manifests were made from the same tracking and may miss changes: ${suspects.join(', ')}`),
