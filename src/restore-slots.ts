@@ -59,7 +59,7 @@ export async function restoreSlots(parts: {
 
   const reading = () => readingOf(decoding, zeroBytes + unchangedBytes())
   using _meter = startProgressMeter(reading, { bytesTotal, emit })
-  await eachWindow(wanted, windowSlots, writeWindow)
+  await eachWindow(wanted, windowSlots, { work: writeWindow, stop: () => decoding.cancel() })
   const { written, storedRead } = decoding.progress()
   return { written, zero: zeroBytes, read: storedRead }
 }

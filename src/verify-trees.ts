@@ -105,7 +105,10 @@ async function verifyTree(
       yield* reader.slots({ from: first, to: first + count, onDamage })
     }
   }
-  await eachWindow(slots(), WINDOW_SLOTS, window => proveChunks(window, step))
+  await eachWindow(slots(), WINDOW_SLOTS, {
+    work: window => proveChunks(window, step),
+    stop: () => step.decoding.cancel(),
+  })
   return isWhole
 }
 

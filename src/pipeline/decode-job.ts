@@ -19,6 +19,9 @@ export interface DecodeJobOptions extends AbortOptions {
 export interface DecodeJob extends AsyncDisposable {
   readonly job: number
   progress(): DecodeProgress
+
+  /** Makes all that is under way end soon, with CANCELLED. */
+  cancel(): void
 }
 
 /** Running totals in bytes; waits in nanoseconds. */
@@ -60,6 +63,7 @@ export function openDecodeJob(options: DecodeJobOptions): DecodeJob {
   return {
     job,
     progress: () => progressOf(job),
+    cancel: abort,
     async [Symbol.asyncDispose]() {
       signal?.removeEventListener('abort', abort)
       abort()

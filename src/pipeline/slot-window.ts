@@ -75,20 +75,33 @@ export class SlotWindow {
   }
 }
 
+/** What is done with each window, and how all of it is made to end before its time. */
+export interface WindowWork {
+  readonly work: (window: TakenWindow) => Promise<void>
+  readonly stop: () => void
+}
+
 /**
  * Gives windows of at most `slotsMax` slots to `work`. Two are worked on at a time, so that one is planned
- * while the other is decoded, and the next is gathered meanwhile.
+ * while the other is decoded, and the next is gathered meanwhile. At the first failure, which is thrown,
+ * `stop` is called: what is under way then has to end soon.
  */
 export async function eachWindow(
   slots: AsyncIterable<SlotRows>,
   slotsMax: number,
-  work: (window: TakenWindow) => Promise<void>,
+  { work, stop }: WindowWork,
 ): Promise<void> {
   let window = new SlotWindow(Math.min(FIRST_WINDOW_SLOTS, slotsMax))
+  const failures: unknown[] = []
+  const failed = (error: unknown): never => {
+    failures.push(error)
+    stop()
+    throw failures[0]
+  }
   let [older, newer] = [Promise.resolve(), Promise.resolve()]
   const next = async () => {
     await older
-    ;[older, newer] = [newer, work(window.take())]
+    ;[older, newer] = [newer, work(window.take()).catch(failed)]
     // Awaited in its turn; a failure until then is not unhandled.
     newer.catch(() => {})
   }
@@ -102,6 +115,8 @@ export async function eachWindow(
     await next()
     await older
     await newer
+  } catch (error) {
+    failed(error)
   } finally {
     await Promise.allSettled([older, newer])
   }

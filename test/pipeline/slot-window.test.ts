@@ -41,7 +41,7 @@ t.test(
     const slots: number[] = []
     const counts: number[] = []
     let [underWay, most] = [0, 0]
-    await eachWindow(slotsUpTo(60_000), 10_000, async window => {
+    const work = async (window: TakenWindow) => {
       underWay += 1
       most = Math.max(most, underWay)
       const found = slotsOf(window)
@@ -49,7 +49,8 @@ t.test(
       counts.push(found.length)
       await sleep(20)
       underWay -= 1
-    })
+    }
+    await eachWindow(slotsUpTo(60_000), 10_000, { work, stop: () => t.fail('nothing failed') })
     t.equal(most, 2)
     t.ok((counts[0] ?? 0) < 9000 && counts[1] === 10_000, counts.join(' '))
     t.strictSame(
@@ -59,31 +60,48 @@ t.test(
   },
 )
 
-t.test('after a failure no window is begun, and those under way end first', async t => {
-  for (const failing of [0, 1, 2]) {
-    let [begun, ended] = [0, 0]
-    const work = async () => {
-      const number = begun
-      begun += 1
-      await sleep(number === failing ? 5 : 30)
-      ended += 1
-      if (number === failing) throw new Error(`window ${number}`)
+t.test(
+  'after a failure no window is begun, and those under way are stopped and end first',
+  async t => {
+    for (const failing of [0, 1, 2]) {
+      let [begun, ended] = [0, 0]
+      const stopping = new AbortController()
+      const work = async () => {
+        const number = begun
+        begun += 1
+        try {
+          await sleep(number === failing ? 5 : number < failing ? 30 : 60_000, null, {
+            signal: stopping.signal,
+          })
+        } finally {
+          ended += 1
+        }
+        if (number === failing) throw new Error(`window ${number}`)
+      }
+      const stop = () => stopping.abort()
+      await t.rejects(
+        eachWindow(slotsUpTo(200_000), 10_000, { work, stop }),
+        { message: `window ${failing}` },
+        'not what stopping the others made them fail with',
+      )
+      t.equal(ended, begun, 'nothing is left under way')
+      t.ok(begun <= failing + 2, `${begun} were begun`)
     }
-    await t.rejects(eachWindow(slotsUpTo(200_000), 10_000, work), {
-      message: `window ${failing}`,
-    })
-    t.equal(ended, begun, 'nothing is left under way')
-    t.ok(begun <= failing + 2, `${begun} were begun`)
-  }
-  const source = async function* (): AsyncGenerator<SlotRows> {
-    yield* slotsUpTo(30_000)
-    throw new Error('a page is gone')
-  }
-  let ended = 0
-  const work = async () => {
-    await sleep(30)
-    ended += 1
-  }
-  await t.rejects(eachWindow(source(), 10_000, work), { message: 'a page is gone' })
-  t.equal(ended, 1)
-})
+    const source = async function* (): AsyncGenerator<SlotRows> {
+      yield* slotsUpTo(30_000)
+      throw new Error('a page is gone')
+    }
+    let ended = 0
+    const stopping = new AbortController()
+    const work = async () => {
+      try {
+        await sleep(60_000, null, { signal: stopping.signal })
+      } finally {
+        ended += 1
+      }
+    }
+    const stop = () => stopping.abort()
+    await t.rejects(eachWindow(source(), 10_000, { work, stop }), { message: 'a page is gone' })
+    t.equal(ended, 1)
+  },
+)
