@@ -3,9 +3,11 @@ import type { BackupContext } from './backup.js'
 import { joinSlots, slotExtent, slotRunBytes, type Geometry } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import type { Extent } from './core/extent.js'
-import type { Manifest } from './core/manifest.js'
+import { newestFullyRead, type Manifest } from './core/manifest.js'
 import { randomFraction } from './core/random-fraction.js'
 import { rowsAgree } from './manifest/compare-rows.js'
+import { mayMissChanges, recordDoubt } from './manifest/doubts.js'
+import { PROGRAM_VERSION } from './native/program-version.js'
 import { readSlots } from './pipeline/read-slots.js'
 import { auditWindows } from './plan/audit-plan.js'
 import type { BackupPlan } from './plan/backup-plan.js'
@@ -29,7 +31,7 @@ interface AuditQuestion {
 /**
  * Reads a random sample of the slots that were called clean and compares them with the parent.
  * Throws AUDIT_MISMATCH, naming the slots and every manifest that may have missed a change, when
- * the tracker has lied.
+ * the tracker has lied; the repository then has a doubt about it.
  */
 export async function auditSource(question: AuditQuestion): Promise<AuditOutcome> {
   const { carried, geometry, context } = question
@@ -38,13 +40,13 @@ export async function auditSource(question: AuditQuestion): Promise<AuditOutcome
   const { parent } = carried
   context.emit({ type: 'stage', stage: 'audit' })
   for await (const sample of samples(question, carried)) {
-    const lies = await differingSlots(sample, question)
+    const slots = await differingSlots(sample, question)
     audited.slots += sample.slots.length
     audited.bytes += joinSlots(sample.slots).reduce(
       (sum, run) => sum + slotRunBytes(geometry, run),
       0,
     )
-    if (lies.length > 0) throw await mismatch(lies, { audited, parent, geometry, context })
+    if (slots.length > 0) throw await mismatch({ slots, audited, parent, geometry, context })
   }
   return audited
 }
@@ -76,39 +78,71 @@ async function differingSlots(
   return slots.filter((_, position) => !rowsAgree(rows, expected, position))
 }
 
-/** The error that says where the tracker has lied, and since when it may have done so. */
-async function mismatch(
-  lies: readonly number[],
-  parts: Pick<AuditQuestion, 'geometry' | 'context'> & {
-    readonly audited: AuditOutcome
-    readonly parent: Manifest
-  },
-): Promise<MoverError> {
-  const { audited, parent, geometry, context } = parts
-  const { repository, volume, signal } = context
-  const suspects = suspectsOf(parent, await repository.manifests(volume, { signal }))
-  const extents: Extent[] = lies.slice(0, 64).map(slot => slotExtent(geometry, slot))
+/** A lie of the tracker's, against what the parent says. */
+interface Lie {
+  /** The slots that differ. */
+  readonly slots: readonly number[]
+  readonly audited: AuditOutcome
+  readonly parent: Manifest
+  readonly geometry: Geometry
+  readonly context: BackupContext
+}
+
+/**
+ * The error that says where the tracker has lied, and since when it may have done so. The repository
+ * remembers it: the next backup reads everything, where a second look at the same tracking may pass by
+ * chance.
+ */
+async function mismatch(lie: Lie): Promise<MoverError> {
+  const { slots, audited, geometry } = lie
+  const suspects = await suspectsOf(lie)
+  const isRecorded = await remember(lie)
+  const extents: Extent[] = slots.slice(0, 64).map(slot => slotExtent(geometry, slot))
   const first = extents[0]?.offset ?? 0
   return new MoverError(
     'AUDIT_MISMATCH',
-    `the change tracker lied: ${lies.length} of ${audited.slots} audited slots that it called ` +
+    `the change tracker lied: ${slots.length} of ${audited.slots} audited slots that it called ` +
       `clean differ from the parent, the first at byte ${first}`,
     {
       stage: 'audit',
       offset: first,
       remedy:
-        'read everything: back up again without --changes, and a machine with --full; what believes the ' +
-        'same tracking once more may pass by chance. Then start tracking anew; ' +
+        (isRecorded
+          ? 'back up again: what was tracked since is not believed any more, and all of the volume is read; '
+          : 'back up again without --changes, and a machine with --full: what believes the same tracking ' +
+            'once more may pass by chance; ') +
         (suspects.length === 0
           ? 'the parent itself was read in full and holds'
           : `these manifests were made from the same tracking and may miss changes: ${suspects.join(', ')}`),
-      details: { slots: lies.slice(0, 1024), slotsInAll: lies.length, extents, suspects },
+      details: { slots: slots.slice(0, 1024), slotsInAll: slots.length, extents, suspects },
     },
   )
 }
 
 /** The newest manifest whose every slot was read is above suspicion; all that build on it are not. */
-function suspectsOf(parent: Manifest, manifests: readonly Manifest[]): string[] {
-  const fullyRead = parent.fullyRead ?? parent.id
-  return manifests.filter(manifest => manifest.fullyRead === fullyRead).map(({ id }) => id)
+async function suspectsOf({ parent, context }: Lie): Promise<string[]> {
+  const { repository, volume, signal } = context
+  const doubts = new Set([newestFullyRead(parent)])
+  const manifests = await repository.manifests(volume, { signal })
+  return manifests.filter(manifest => mayMissChanges(manifest, doubts)).map(({ id }) => id)
+}
+
+/** Whether the repository now knows; that it could not be written must not hide what the audit found. */
+async function remember({ slots, parent, context }: Lie): Promise<boolean> {
+  const { repository, volume, emit } = context
+  try {
+    await recordDoubt(repository, {
+      volume,
+      fullyRead: newestFullyRead(parent),
+      slots: slots.length,
+      createdMs: Date.now(),
+      writer: PROGRAM_VERSION,
+    })
+    return true
+  } catch (error) {
+    if (!(error instanceof MoverError)) throw error
+    const message = `that the tracker lied could not be recorded: ${error.message}`
+    emit({ type: 'warning', code: error.code, message })
+    return false
+  }
 }

@@ -1,7 +1,7 @@
 import type { AuditOutcome } from './backup-audit.js'
 import type { BackupContext } from './backup.js'
 import type { Geometry } from './core/chunk.js'
-import type { Attachment, Manifest } from './core/manifest.js'
+import { newestFullyRead, type Attachment, type Manifest } from './core/manifest.js'
 import type { ByteOutcome } from './core/progress.js'
 import { commitManifest, nextLinks, readManifests } from './manifest/manifest-catalog.js'
 import type { FinishedTree } from './manifest/tree-writer.js'
@@ -49,7 +49,7 @@ export async function commitBackup(parts: {
     requested: choice.requested,
     reason: choice.reason,
     checkpoint: context.checkpoint,
-    fullyRead: isWhollyRead ? null : (choice.parent?.fullyRead ?? choice.parent?.id ?? null),
+    fullyRead: isWhollyRead || choice.parent === null ? null : newestFullyRead(choice.parent),
     createdMs: Date.now(),
     writer: PROGRAM_VERSION,
     bytes: { ...bytes, written: added.bytes },

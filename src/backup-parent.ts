@@ -8,6 +8,7 @@ import type { Manifest } from './core/manifest.js'
 import { modeReasonWords } from './core/mode-reason.js'
 import { randomFraction } from './core/random-fraction.js'
 import { openTree } from './manifest-tree.js'
+import { readDoubts } from './manifest/doubts.js'
 import { readManifests } from './manifest/manifest-catalog.js'
 import type { TreeReader } from './manifest/tree-reader.js'
 import { isZeroRow, rowDigest } from './native/slot-rows.js'
@@ -134,6 +135,7 @@ async function chooseBackupParent(
     full: context.full,
     named: await namedParent(context),
     changes,
+    doubts: await readDoubts(repository, { signal }),
   })
   const answer = context.full ? null : await askChanges(chosen, source, context)
   const choice = answer === null ? chosen : withHealth(chosen, answer.health)

@@ -8,6 +8,7 @@ import type { SlotSet } from './core/slot-set.js'
 import { beginJobSession } from './job-session.js'
 import { openTree } from './manifest-tree.js'
 import { partsByState } from './manifest/compare-rows.js'
+import { missingChanges } from './manifest/doubts.js'
 import type { TreeReader } from './manifest/tree-reader.js'
 import type { SlotRows } from './native/slot-rows.js'
 import { WINDOW_SLOTS } from './pipeline/slot-window.js'
@@ -95,6 +96,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
   emit({ type: 'stage', stage: 'plan' })
   await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(context.manifest, null, { signal })
+  for (const warning of await missingChanges(repository, [manifest], { signal })) emit(warning)
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
   await using target = await openTarget(context.target, {

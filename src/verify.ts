@@ -8,6 +8,7 @@ import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Manifest } from './core/manifest.js'
 import type { Damage } from './core/progress.js'
 import { beginJobSession } from './job-session.js'
+import { missingChanges } from './manifest/doubts.js'
 import { readManifests, resolveReference } from './manifest/manifest-catalog.js'
 import { native } from './native/addon.js'
 import type { Repository } from './repository.js'
@@ -68,18 +69,21 @@ export function verify({ signal, ...options }: VerifyOptions): Job<VerifyResult>
 async function run(options: Omit<VerifyOptions, 'signal'>, job: JobContext): Promise<VerifyResult> {
   const startedMs = performance.now()
   const { repository } = options
+  const { signal, emit } = job
   const context: VerifyContext = {
     ...job,
     repository,
-    report: new DamageReport(job.emit),
+    report: new DamageReport(emit),
     ...withBudgetDefaults(options),
   }
-  await using _session = await beginJobSession(repository, { kind: 'read' }, job.emit)
+  await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   // Manifests first: a backup may commit in between, and its chunks must not be called missing.
   const manifests = await selectManifests(options.manifests ?? null, context)
-  job.emit({ type: 'stage', stage: 'index' })
+  // That chunks hold says nothing of changes that were never read.
+  for (const warning of await missingChanges(repository, manifests, { signal })) emit(warning)
+  emit({ type: 'stage', stage: 'index' })
   const segments = await verifySegments(context)
-  job.emit({ type: 'stage', stage: 'verify' })
+  emit({ type: 'stage', stage: 'verify' })
   const parts = await verifyParts(options, { manifests, segments }, context)
   return {
     operation: 'verify',

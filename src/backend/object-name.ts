@@ -9,11 +9,12 @@ const SHAPES = [
   /^packs\/([0-9a-f]{2})\/([0-9a-f]{2})\/\1\2[0-9a-f]{60}$/,
   /^index\/[0-9a-f]{64}$/,
   /^manifests\/[0-9a-f]{64}\/[0-9a-f]{32}$/,
+  /^doubts\/[0-9a-f]{64}$/,
   /^sessions\/[0-9a-f]{32}$/,
 ] as const
 
 /** The folders that objects lie in. */
-export const OBJECT_KINDS = ['config', 'packs', 'index', 'manifests', 'sessions'] as const
+export const OBJECT_KINDS = ['config', 'packs', 'index', 'manifests', 'doubts', 'sessions'] as const
 
 /** What can be listed: all objects of a kind, or the manifests of one volume. */
 export type ObjectPrefix = `${(typeof OBJECT_KINDS)[number]}/` | `manifests/${string}/`
@@ -50,7 +51,7 @@ export function segmentName(id: string): string {
   return `index/${id}`
 }
 
-/** The id in the name of a pack or a segment. */
+/** The id in the name of a pack, a segment or a doubt. */
 export function objectId(name: string): string {
   return name.slice(name.lastIndexOf('/') + 1)
 }
@@ -63,6 +64,11 @@ export function isSegmentName(name: string): boolean {
 /** The name of the manifest that a session writes for the volume with that key. */
 export function manifestName({ volumeKey, sessionId }: ManifestPlace): string {
   return `manifests/${volumeKey}/${sessionId}`
+}
+
+/** The name of the doubt about what was tracked since the manifest with that id, 64 hex digits. */
+export function doubtName(manifestId: string): string {
+  return `doubts/${manifestId}`
 }
 
 /** The name of a session by its id, 32 hex digits. */

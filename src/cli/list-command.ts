@@ -1,3 +1,4 @@
+import { missingChanges } from '../manifest/doubts.js'
 import { defineCommand } from './command.js'
 import { EXIT_CODES } from './exit-codes.js'
 import { listTable } from './list-table.js'
@@ -25,6 +26,9 @@ export const listCommand = defineCommand({
     await using repository = await openRepositoryOf(context)
     const { manifests, damaged } = await repository.listing(operands.volume, { signal })
     for (const manifest of manifests) await report.row({ type: 'manifest', ...manifest }, null)
+    for (const warning of await missingChanges(repository, manifests, { signal })) {
+      await report.event(warning)
+    }
     for (const { name, error } of damaged) {
       const message = `${name} cannot be read: ${error.message}; mover verify says more`
       await report.event({ type: 'warning', code: error.code, message })

@@ -1,4 +1,5 @@
 import type { Manifest } from '../core/manifest.js'
+import { missingChanges } from '../manifest/doubts.js'
 import type { Repository } from '../repository.js'
 import { defineCommand, type Context } from './command.js'
 import { EXIT_CODES } from './exit-codes.js'
@@ -28,6 +29,9 @@ export const showCommand = defineCommand({
     const { options, operands, report, signal } = context
     await using repository = await openRepositoryOf(context)
     const manifest = await repository.resolve(operands.manifest, null, { signal })
+    for (const warning of await missingChanges(repository, [manifest], { signal })) {
+      await report.event(warning)
+    }
     const drawing = options.map ? await drawMap(manifest, { repository, context }) : []
     await report.result(
       { operation: 'show', ...manifest },

@@ -47,6 +47,11 @@ export interface Manifest {
   readonly encryption: 'none'
 }
 
+/** The manifest's newest state of which every slot was read: an ancestor, or its own. */
+export function newestFullyRead({ id, fullyRead }: Pick<Manifest, 'id' | 'fullyRead'>): string {
+  return fullyRead ?? id
+}
+
 /** The top of a manifest's page tree; `top` is null where the whole volume is zero. */
 export interface TreeTop {
   readonly height: number

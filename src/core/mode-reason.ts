@@ -9,6 +9,7 @@ const WORDS = new Map([
   ['chunk-size', "the parent's chunks have another size"],
   ['resized', 'the volume was resized, and trackers lie about that'],
   ['lineage', 'no usable backup stands for the checkpoint from which the change map counts'],
+  ['tracker-lied', 'the audit caught this tracking, which is not believed until all was read anew'],
   ['damaged', 'chunks of the parent are lost, as mover verify tells'],
   [
     'no-bitmap',

@@ -1,6 +1,6 @@
 import type { Geometry } from '../core/chunk.js'
 import { MoverError } from '../core/errors.js'
-import type { BackupMode, Manifest } from '../core/manifest.js'
+import { newestFullyRead, type BackupMode, type Manifest } from '../core/manifest.js'
 import { manifestAtCheckpoint, newestManifest } from '../cbt/checkpoint.js'
 import type { Health } from '../cbt/health.js'
 
@@ -17,6 +17,8 @@ export interface ParentQuestion {
   readonly named: NamedParent | null
   /** The change map at hand and what it counts from; null when there is none. */
   readonly changes: { readonly since: string | null } | null
+  /** Ids of manifests; no change map is believed that counts from one, or from what was tracked since. */
+  readonly doubts: ReadonlySet<string>
 }
 
 /** A manifest, and the reference by which the caller named it. */
@@ -40,7 +42,7 @@ export interface ParentChoice {
 }
 
 /** What keeps a backup from building on a parent, or a change map from being believed. */
-export type Doubt = 'no-parent' | 'chunk-size' | 'resized' | 'lineage'
+export type Doubt = 'no-parent' | 'chunk-size' | 'resized' | 'lineage' | 'tracker-lied'
 
 /**
  * Chooses the parent before the change map is asked. A map is believed only where the parent is
@@ -115,17 +117,26 @@ function chooseByCheckpoint(question: ParentQuestion, since: string): Candidate 
 }
 
 /** Holds the candidate against the volume as it is now. */
-function judge({ geometry, changes }: ParentQuestion, candidate: Candidate): ParentChoice {
+function judge({ geometry, changes, doubts }: ParentQuestion, candidate: Candidate): ParentChoice {
   const { parent, requested } = candidate
   if (parent === null) return fullFor('no-parent', requested)
   // Slots of another size have no counterpart: nothing of the parent can be carried or compared.
   if (parent.chunkBytes !== geometry.chunkBytes) return fullFor('chunk-size', requested)
-  const isResized = parent.volumeBytes !== geometry.volumeBytes
-  const doubt = candidate.doubt ?? (isResized && changes !== null ? 'resized' : null)
+  const doubt =
+    candidate.doubt ?? (changes === null ? null : doubtOfMap(parent, { geometry, doubts }))
   if (doubt !== null) {
     return { parent, mode: 'rescan', requested, reason: doubt, useChanges: false }
   }
   return { parent, mode: requested, requested, reason: null, useChanges: changes !== null }
+}
+
+/** Why no change map on top of this parent is believed. */
+function doubtOfMap(
+  parent: Manifest,
+  { geometry, doubts }: Pick<ParentQuestion, 'geometry' | 'doubts'>,
+): Doubt | null {
+  if (parent.volumeBytes !== geometry.volumeBytes) return 'resized'
+  return doubts.has(newestFullyRead(parent)) ? 'tracker-lied' : null
 }
 
 function fullFor(reason: Doubt, requested: BackupMode): ParentChoice {

@@ -3,6 +3,7 @@ import {
   checkObjectName,
   checkObjectPrefix,
   configName,
+  doubtName,
   isObjectName,
   manifestName,
   packName,
@@ -20,6 +21,7 @@ t.test('the names that are made are names', async t => {
     packName(DIGEST),
     segmentName(DIGEST),
     manifestName({ volumeKey: DIGEST, sessionId: SESSION }),
+    doubtName(DIGEST),
     sessionName(SESSION),
   ]
   for (const name of names) {
@@ -49,6 +51,7 @@ t.test('nothing else is one', async t => {
     `packs/../cd/${DIGEST}`,
     `manifests/vm-1/${SESSION}`,
     `manifests/${DIGEST}/../${SESSION}`,
+    `doubts/${SESSION}`,
     `sessions/${DIGEST}`,
     `tmp/${SESSION}`,
     `keys/${SESSION}`,

@@ -18,6 +18,7 @@ const newest = manifestLike({
   checkpoint: 'ck-3',
   mode: 'incremental',
 })
+const sinceFull = manifestLike({ ...older, fullyRead: full.id })
 const manifests = [full, older, newest]
 
 const question: ParentQuestion = {
@@ -28,6 +29,7 @@ const question: ParentQuestion = {
   full: false,
   named: null,
   changes: null,
+  doubts: new Set(),
 }
 
 const named = (reference: string, manifest: Manifest) => ({ reference, manifest })
@@ -133,6 +135,28 @@ const rows: Row[] = [
     name: 'the full one, which has another',
     given: { changes: since('ck-3'), named: named('full', full) },
     chosen: [full, 'rescan', 'differential', 'lineage', false],
+  },
+
+  // What was tracked since a manifest with a doubt.
+  {
+    name: 'the full one is doubted, and what was made since',
+    given: { changes: since('ck-2'), doubts: new Set([full.id]), manifests: [full, sinceFull] },
+    chosen: [sinceFull, 'rescan', 'incremental', 'tracker-lied', false],
+  },
+  {
+    name: 'the full one itself is doubted',
+    given: { changes: since('ck-1'), doubts: new Set([full.id]) },
+    chosen: [full, 'rescan', 'differential', 'tracker-lied', false],
+  },
+  {
+    name: 'a doubted one is rescanned as any other',
+    given: { doubts: new Set([newest.id]) },
+    chosen: [newest, 'rescan', 'rescan', null, false],
+  },
+  {
+    name: 'one that was read in full since the doubt',
+    given: { changes: since('ck-2'), doubts: new Set([full.id]) },
+    chosen: [older, 'incremental', 'incremental', null, true],
   },
 
   // A map that does not: the parent is named by id.

@@ -5,6 +5,7 @@
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { LocalBackend } from '../../src/backend/local-backend.js'
 import { backup, type BackupOptions } from '../../src/backup.js'
 import { MoverError } from '../../src/core/errors.js'
 import type { MoverEvent } from '../../src/core/progress.js'
@@ -13,10 +14,12 @@ import type { Repository } from '../../src/repository.js'
 import { bitmapChanges, extentChanges, type ChangeSource } from '../../src/source/change-source.js'
 import { changesFromFile } from '../../src/source/changes-file.js'
 import { missBounds, missChance } from '../support/chance.js'
+import { forgetDoubts } from '../support/doubts.js'
+import { failingDisk } from '../support/failing-disk.js'
 import { gather } from '../support/gather.js'
 import { bitmapOf } from '../support/picture.js'
 import { randomInteger, seededRandom } from '../support/random.js'
-import { backedUp, idOf, inventory, makeRepository } from '../support/repository.js'
+import { backedUp, idOf, inventory, makeRepository, objectsOf } from '../support/repository.js'
 import { runMoverJson } from '../support/run-mover.js'
 import {
   bitmapOfWrites,
@@ -84,10 +87,17 @@ async function freshRoot(t: Test, { dir, source }: Scene): Promise<string | null
 
 /** Runs a backup that must fail and leave the repository as it was; answers the error. */
 async function refused(t: Test, options: BackupOptions): Promise<MoverError> {
-  const before = inventory(options.repository.path)
+  const { path } = options.repository
+  const inventoryOfRest = () =>
+    Object.entries(inventory(path)).filter(([name]) => !name.startsWith('doubts/'))
+  const before = inventoryOfRest()
   const error: unknown = await backedUp(options).catch((error: unknown) => error)
-  t.strictSame(inventory(options.repository.path), before, 'the repository is as it was')
-  if (error instanceof MoverError) return error
+  t.strictSame(inventoryOfRest(), before, 'the repository is as it was')
+  if (error instanceof MoverError) {
+    const isCaught = error.code === 'AUDIT_MISMATCH'
+    t.equal(objectsOf(path, 'doubts').length, isCaught ? 1 : 0, 'but for a doubt')
+    return error
+  }
   throw new Error(`not refused: ${String(error)}`)
 }
 
@@ -409,7 +419,7 @@ t.test('a lie of any kind is found, and nothing is committed', async t => {
   ]
   for (const { name, slot, lie } of rows) {
     t.test(name, async t => {
-      const { source, repository } = await makeScene(t, {
+      const { dir, source, repository } = await makeScene(t, {
         bytes,
         seed: 12,
         prepare: async source => {
@@ -423,7 +433,13 @@ t.test('a lie of any kind is found, and nothing is committed', async t => {
       const error = await refused(t, { source, repository, volume: 'v', changes })
       t.match(error, { code: 'AUDIT_MISMATCH', stage: 'audit', offset: slot * CHUNK_BYTES })
       t.match(error.details, { slots: [slot], slotsInAll: 1, suspects: [] })
-      t.match(error.remedy, /without --changes/)
+      t.match(error.remedy, /^back up again: .* all of the volume is read/)
+
+      const again = await backedUp({ source, repository, volume: 'v', changes })
+      t.match(again, { mode: 'rescan', reason: 'tracker-lied', bytes: { carried: 0 } })
+      const fresh = await makeRepository(t, join(dir, 'fresh'), { chunkBytes: CHUNK_BYTES })
+      const { root } = await backedUp({ source, repository: fresh, volume: 'v' })
+      t.equal(again.root, root, 'the same tracking is not believed a second time')
     })
   }
   t.test('by the binary, with exit code 7', async t => {
@@ -436,8 +452,58 @@ t.test('a lie of any kind is found, and nothing is committed', async t => {
     const { code, error } = await runMoverJson(args, { repository: repository.path })
     t.equal(code, 7)
     t.match(error, { code: 'AUDIT_MISMATCH', stage: 'audit', details: { slots: [3] } })
-    t.strictSame(inventory(repository.path), before)
+    t.strictSame(objectsOf(repository.path, 'doubts'), [parent])
+    forgetDoubts(repository.path)
+    t.strictSame(inventory(repository.path), before, 'the doubt is all that was written')
   })
+})
+
+t.test('a tracker that lied is believed again when all was read anew', async t => {
+  const { dir, source, repository, parent: full } = await makeScene(t)
+  const options = { source, repository, volume: 'v' }
+  const missed = await backedUp({ ...options, changes: allClean(MiB), checkpoint: 'ck-2' })
+  await write(source, { offset: 0, length: 512 }, { content: 'noise', seed: 92 })
+  const since = (checkpoint: string) => ({ ...options, changes: allClean(MiB, checkpoint) })
+  t.equal((await refused(t, since('ck-2'))).code, 'AUDIT_MISMATCH')
+  const doubted = { mode: 'rescan', requested: BY_MAP, reason: 'tracker-lied' }
+  t.match(await backedUp({ ...since('ck-2'), dryRun: true }), doubted)
+  // Whatever counts from what was tracked since the full one: its own checkpoint too.
+  const beside = await backedUp({ ...since('ck-1'), checkpoint: 'ck-3' })
+  t.match(beside, { ...doubted, requested: 'differential', parent: full })
+  t.match(await backedUp(since('ck-2')), { ...doubted, parent: missed.manifest })
+  const carried = await backedUp({ ...since('ck-3'), checkpoint: 'ck-4' })
+  t.match(carried, { mode: BY_MAP, reason: null, parent: beside.manifest, root: beside.root })
+  t.match(await backedUp(since('ck-4')), { mode: BY_MAP, reason: null })
+
+  const told = async (...words: string[]) => {
+    const { lines } = await runMoverJson(words, { repository: repository.path })
+    return lines.filter(({ type }) => type === 'warning')
+  }
+  const warning = { code: 'MAY_MISS_CHANGES', message: new RegExp(`^manifest ${missed.manifest} `) }
+  const target = (name: string) => join(dir, name)
+  t.match(await told('list'), [warning])
+  t.match(await told('verify'), [warning])
+  t.match(await told('show', idOf(missed)), [warning])
+  t.match(await told('restore', idOf(missed), target('missed')), [warning])
+  t.strictSame(await told('show', full), [])
+  t.strictSame(await told('restore', idOf(carried), target('carried')), [])
+})
+
+t.test('a repository that cannot take the doubt does not hide the lie', async t => {
+  const { source, repository } = await makeScene(t)
+  await write(source, { offset: 0, length: 512 }, { content: 'noise', seed: 93 })
+  const disk = failingDisk({ call: 'link', code: 'EIO' })
+  const failing = { ...repository, backend: await LocalBackend.open(repository.path, disk) }
+  const options = { source, repository: failing, volume: 'v', changes: allClean(MiB) }
+  await using job = backup(options)
+  const events = gather(job.events)
+  await t.rejects(job.result, { code: 'AUDIT_MISMATCH', remedy: /without --changes/ })
+  const warned = { type: 'warning', code: 'BACKEND_FAILED', message: /could not be recorded/ }
+  t.match(
+    (await events).find(({ type }) => type === 'warning'),
+    warned,
+  )
+  t.strictSame(objectsOf(repository.path, 'doubts'), [])
 })
 
 t.test('all manifests since the newest that was read in full are suspect', async t => {
@@ -448,6 +514,7 @@ t.test('all manifests since the newest that was read in full are suspect', async
     const changes = allClean(MiB, null)
     const error = await refused(t, { source, repository, volume: 'v', changes, parent })
     t.equal(error.code, 'AUDIT_MISMATCH')
+    forgetDoubts(repository.path)
     return new Set(error.details?.suspects as string[])
   }
   const first = await incremental(full)
@@ -480,7 +547,13 @@ async function lyingScene(t: Test, lies: number) {
     await write(source, extent, { content: 'noise', seed: slot })
   }
   const options = { source, repository, volume: 'v', changes: allClean(volumeBytes) }
-  return { drawn, audited: (audit: AuditPolicy) => backedUp({ ...options, audit }) }
+  return {
+    drawn,
+    audited: (audit: AuditPolicy) => backedUp({ ...options, audit }),
+    forget: () => {
+      forgetDoubts(repository.path)
+    },
+  }
 }
 
 /** Which slots are read is drawn by the system's generator: no seed, or a guest could know them. */
@@ -490,7 +563,7 @@ for (const [percent, lies, trials] of [
   [10, 410, 40],
 ] as const) {
   t.test(`lies about ${percent} % of the clean slots, seed ${SEED}`, async t => {
-    const { drawn, audited } = await lyingScene(t, lies)
+    const { drawn, audited, forget } = await lyingScene(t, lies)
     const missed: string[] = []
     let named = 0
     for (let trial = 0; trial < trials; trial += 1) {
@@ -500,6 +573,7 @@ for (const [percent, lies, trials] of [
         missed.push(idOf(result))
       } catch (error) {
         if (!(error instanceof MoverError) || error.code !== 'AUDIT_MISMATCH') throw error
+        forget()
         const { slots, suspects } = error.details as { slots: number[]; suspects: string[] }
         t.ok(slots.length > 0 && slots.every(slot => drawn.has(slot)), 'it names lies only')
         t.strictSame(new Set(suspects), new Set(missed))
@@ -521,9 +595,10 @@ for (const [percent, lies, trials] of [
 }
 
 t.test(`the whole of a lie, and a tracker that is believed, seed ${SEED}`, async t => {
-  const { drawn, audited } = await lyingScene(t, 41)
+  const { drawn, audited, forget } = await lyingScene(t, 41)
   const slots = [...drawn].sort((a, b) => a - b)
   await t.rejects(audited(100), { code: 'AUDIT_MISMATCH', details: { slots } }, '100 % names all')
+  forget()
   t.match(await audited('off'), { mode: BY_MAP, audit: { slots: 0, bytes: 0 } }, 'off, and says so')
 })
 
@@ -547,6 +622,7 @@ t.test('the sample is drawn from all of the volume, and is as large as promised'
       const changes = allClean(volumeBytes)
       const error = await refused(t, { source, repository, volume: 'v', changes })
       t.equal(error.code, 'AUDIT_MISMATCH')
+      forgetDoubts(repository.path)
     })
   }
   const dirty = (count: number) => [{ offset: 0, length: count * CHUNK_BYTES }]

@@ -12,6 +12,7 @@ import { backup, type BackupOptions, type BackupResult } from '../../src/backup.
 import type { Extent } from '../../src/core/extent.js'
 import type { Repository } from '../../src/repository.js'
 import { bitmapChanges } from '../../src/source/change-source.js'
+import { forgetDoubts } from '../support/doubts.js'
 import { failingDisk, type DiskCall } from '../support/failing-disk.js'
 import { randomInteger, seededRandom } from '../support/random.js'
 import {
@@ -91,6 +92,8 @@ interface Failure {
   readonly name: string
   readonly code: string
   readonly fail: (options: BackupOptions) => Promise<BackupResult>
+  /** How the next backup with an honest map is made. */
+  readonly next?: object
 }
 
 const atStage = (stage: string, act: (job: ReturnType<typeof backup>) => unknown) => {
@@ -144,6 +147,7 @@ const failures: Failure[] = [
     name: 'the tracker lies',
     code: 'AUDIT_MISMATCH',
     fail: options => backedUp({ ...options, changes: changesOf([], 'ck-1') }),
+    next: { mode: 'rescan', reason: 'tracker-lied' },
   },
   ...(['open', 'write', 'datasync', 'link', 'sync'] as const).map(call => ({
     name: `the manifest cannot be committed: ${call}`,
@@ -153,7 +157,7 @@ const failures: Failure[] = [
   })),
 ]
 
-for (const { name, code, fail } of failures) {
+for (const { name, code, fail, next } of failures) {
   t.test(`after a backup that failed, the same bitmap works again: ${name}`, async t => {
     const scene = await makeScene(t, 2)
     const { source, repository, first } = scene
@@ -171,7 +175,7 @@ for (const { name, code, fail } of failures) {
     for (const kind of ['tmp', 'sessions']) t.strictSame(objectsOf(repository.path, kind), [])
 
     const again = await backedUp({ ...options, checkpoint: 'ck-3' })
-    t.match(again, { mode: 'incremental', reason: null, parent: first })
+    t.match(again, { mode: 'incremental', reason: null, ...next, parent: first })
     await checkRestores(t, scene, first, before)
     await checkRestores(t, scene, idOf(again), source)
     t.strictSame((await verified({ repository })).damage, [])
@@ -235,6 +239,8 @@ t.test(`nights of an orchestrator, of which some fail, seed ${SEED}`, async t =>
     } else {
       failed += 1
       await t.rejects(failure.fail(options), { code: failure.code })
+      // That the next map is not believed then is promise 2: here each night has its own chance.
+      forgetDoubts(repository.path)
     }
   }
   t.ok(failed > 3 && held.length > 6, `${failed} nights of ${NIGHTS} failed`)

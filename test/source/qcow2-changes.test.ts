@@ -194,6 +194,7 @@ t.test('A7: a gap that nothing shows is found by the audit', async t => {
   guest(at.shell, 'write -P 0x77 0 12M')
   qemuImg('bitmap', '--enable', at.shell, 'monday')
   await t.rejects(backsUp(t, at), { code: 'AUDIT_MISMATCH' })
+  t.match(await backsUp(t, at), { mode: 'rescan', reason: 'tracker-lied' })
 })
 
 t.test('a device that was written to behind its shell is found by the audit', async t => {

@@ -92,6 +92,11 @@ t.test(
     t.strictSame(await bitmapsOf(machine.qmp, 'disk0'), [`${latest?.checkpoint}+`])
     t.strictSame(await bitmapsOf(machine.qmp, 'disk1'), [`${lied.name}+`])
     t.match(latest, { mode: 'incremental', set: { members: 2 } })
+    const next = await backedUpMachine(machine, { repository, ...both })
+    t.match(next.disks, [
+      { mode: 'incremental', reason: null },
+      { mode: 'rescan', reason: 'tracker-lied' },
+    ])
     t.strictSame(await leftoversOf(machine.qmp), [])
   },
 )
