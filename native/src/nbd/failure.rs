@@ -41,12 +41,16 @@ impl NbdFailure {
         Self::new(libc::ETIMEDOUT, message)
     }
 
-    /// The connection broke.
+    /// The connection broke: reset, whether it was heard of or run into. EPIPE is what a reader of our own
+    /// output leaves, who has what he wanted; a server that is gone must not pass for one.
     pub fn lost(error: &io::Error) -> Self {
         if let Some(failure) = of_io(error) {
             return failure.clone();
         }
-        let errno = error.raw_os_error().unwrap_or(libc::ECONNRESET);
+        let errno = match error.raw_os_error() {
+            None | Some(libc::EPIPE) => libc::ECONNRESET,
+            Some(errno) => errno,
+        };
         Self::new(
             errno,
             format!("the connection to the NBD server broke: {error}"),
@@ -121,5 +125,15 @@ mod tests {
         );
         assert_eq!(NbdFailure::refusal(77, b"").errno, libc::EINVAL);
         assert_eq!(errno_of(&io::Error::from_raw_os_error(libc::EIO)), None);
+    }
+
+    #[test]
+    fn a_server_that_is_gone_is_no_reader_of_ours_that_has_enough() {
+        for errno in [libc::EPIPE, libc::ECONNRESET] {
+            let lost = NbdFailure::lost(&io::Error::from_raw_os_error(errno));
+            assert_eq!(lost.errno, libc::ECONNRESET);
+        }
+        let lost = NbdFailure::lost(&io::Error::from_raw_os_error(libc::EHOSTUNREACH));
+        assert_eq!(lost.errno, libc::EHOSTUNREACH);
     }
 }
