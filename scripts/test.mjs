@@ -93,9 +93,12 @@ async function rustChecks(rustFolder) {
   const cargo = /** @param {string[]} args */ (...args) => run('cargo', args, options)
   return [
     await check('format of the Rust code (cargo fmt)', () => cargo('fmt', '--check')),
-    await check('format of the Rust code of the benchmark (cargo fmt)', async () => {
+    await check('format and locked crates of the benchmark (cargo fmt, cargo fetch)', async () => {
       for (const crate of ['limits', 'index']) {
-        await run('cargo', ['fmt', '--check'], { ...options, cwd: join(ROOT, 'bench', crate) })
+        const inCrate = { ...options, cwd: join(ROOT, 'bench', crate) }
+        await run('cargo', ['fmt', '--check'], inCrate)
+        // They build against native/: a crate that is new there has to be locked here too.
+        await run('cargo', ['fetch', '--quiet', '--locked'], inCrate)
       }
     }),
     await clippy(cargo, rustFolder),
