@@ -167,26 +167,6 @@ export class Domain {
     })
   }
 
-  /** Whether there is a checkpoint of that name. */
-  async hasCheckpoint(name: string): Promise<boolean> {
-    try {
-      await this.#call('domainCheckpointLookupByName', `look up checkpoint ${name}`, {
-        args: this.#args().string(name).uint(0),
-      })
-      return true
-    } catch (error) {
-      if (isLibvirtError(error, LIBVIRT_ERRORS.noDomainCheckpoint)) return false
-      throw error
-    }
-  }
-
-  async createCheckpoint(xml: string, options?: AbortOptions): Promise<void> {
-    await this.#call('domainCheckpointCreateXml', 'make a checkpoint', {
-      args: this.#args().string(xml).uint(0),
-      ...options,
-    })
-  }
-
   /**
    * The description of a checkpoint. With `hasSizes`, of a running domain, libvirt adds bitmaps up in a
    * temporary one, which is gone by the answer.

@@ -74,11 +74,10 @@ t.test('a running domain is asked, and answers', async t => {
     targets: ['vda'],
     sizes: new Map(),
   })
-  await domain.createCheckpoint(checkpointXml({ name: 'two', ...plan }))
+  await libvirtd.virsh('checkpoint-create-as', 'vm-ü', 'two', '--diskspec', 'hda,checkpoint=no')
   t.strictSame(await domain.checkpoints(), ['one', 'two'])
-  t.equal(await domain.hasCheckpoint('two'), true)
   await domain.deleteCheckpoint('one')
-  t.equal(await domain.hasCheckpoint('one'), false)
+  t.strictSame(await domain.checkpoints(), ['two'])
   await domain.deleteCheckpoint('two', { isMetadataOnly: true })
   t.strictSame(await domain.checkpoints(), [])
 })
