@@ -42,6 +42,7 @@ const FUNCTION_LINES_MAX = 50
 
 /** What lies in the project's folder and is no part of a clone. */
 const NOT_IN_A_CLONE = new Set([
+  '.cache',
   '.git',
   '.tap',
   'bench/index/target',

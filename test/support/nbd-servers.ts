@@ -56,17 +56,46 @@ export async function qemuNbd(
 }
 
 /** Serves an image of some format to be written, as a running QEMU would, with qemu-storage-daemon. */
-export async function storageDaemon(
+export function storageDaemon(
   t: Test,
   image: string,
   { format }: { readonly format: string },
 ): Promise<NbdServer> {
-  const socket = socketPath(t)
-  const child = start(t, 'qemu-storage-daemon', [
-    ...['--blockdev', `driver=file,node-name=file,filename=${image}`],
-    ...['--blockdev', `driver=${format},node-name=disk,file=file,discard=unmap`],
+  return daemon(t, 'qemu-storage-daemon', {
+    socket: socketPath(t),
+    disk: `driver=${format},node-name=disk,file.driver=file,file.filename=${image},discard=unmap`,
+    exported: 'writable=on',
+  })
+}
+
+/** Serves a qcow2 that nobody writes to, and one of its bitmaps, with the daemon of some QEMU. */
+export function frozenImage(
+  t: Test,
+  image: string,
+  { program, bitmap }: { readonly program: string; readonly bitmap: string },
+): Promise<NbdServer> {
+  return daemon(t, program, {
+    socket: socketPath(t),
+    disk: `driver=qcow2,node-name=disk,file.driver=file,file.filename=${image},read-only=on`,
+    exported: `bitmaps.0=${bitmap}`,
+  })
+}
+
+interface Daemon {
+  readonly socket: string
+  readonly disk: string
+  readonly exported: string
+}
+
+async function daemon(
+  t: Test,
+  program: string,
+  { socket, disk, exported }: Daemon,
+): Promise<NbdServer> {
+  const child = start(t, program, [
+    ...['--blockdev', disk],
     ...['--nbd-server', `addr.type=unix,addr.path=${socket},max-connections=0`],
-    ...['--export', `type=nbd,id=disk,node-name=disk,name=${EXPORT},writable=on`],
+    ...['--export', `type=nbd,id=disk,node-name=disk,name=${EXPORT},${exported}`],
   ])
   await waitFor(child, () => isListening(socket))
   return { uri: uriOf(socket), child }

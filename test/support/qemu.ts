@@ -38,12 +38,13 @@ export async function startMachine(
   t: Test,
   disks: readonly TestDisk[],
   args: readonly string[] = [],
+  program = 'qemu-system-x86_64',
 ): Promise<TestMachine> {
   const folder = mkdtempSync(join(tmpdir(), 'qemu-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const [socket, own] = [join(folder, 'qmp'), join(folder, 'own')]
   const child = spawn(
-    'qemu-system-x86_64',
+    program,
     [
       ...['-accel', 'tcg', '-m', '16', '-nodefaults', '-display', 'none', '-S'],
       ...monitor('mover', socket),
@@ -173,6 +174,7 @@ export async function leftoversOf(qmp: QmpClient): Promise<string[]> {
 export async function startDaemon(
   t: Test,
   image: string,
+  program = 'qemu-storage-daemon',
 ): Promise<{
   readonly socket: string
   readonly scratch: string
@@ -183,7 +185,7 @@ export async function startDaemon(
   t.teardown(() => rmSync(scratch, { recursive: true, force: true }))
   const [socket, nbdSocket] = [join(scratch, 'qmp'), join(scratch, 'nbd')]
   const child = spawn(
-    'qemu-storage-daemon',
+    program,
     [
       ...['--chardev', `socket,path=${socket},server=on,wait=off,id=m`],
       ...['--monitor', 'chardev=m'],
