@@ -1,7 +1,8 @@
 //! The loop of a backup: read ▸ zero? ▸ hash ▸ known? ▸ compress into the open pack.
 //!
 //! Readers fill aligned buffers ahead; the calling thread computes in the order of the runs. A buffer holds
-//! one long piece of the volume or several short ones, each read by itself.
+//! one long piece of the volume or several short ones, each read by itself, or all at once where the source
+//! has depth.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use crate::geometry::Geometry;
 use crate::pack::EntryType;
 use crate::pack_writer::Filling;
 use crate::read_ahead::{Consumer, ReadAhead};
-use crate::transfer::{ReadAt, read_source};
+use crate::transfer::{ReadAt, ReadFailure, RunRead, read_source};
 use crate::zero::is_zero;
 
 /// Neighbouring slots.
@@ -111,7 +112,8 @@ fn cut(runs: &[Run], job: &EncodeJob) -> Result<Cut> {
     }
     let is_scattered =
         slots * geometry.chunk_bytes() as u64 / runs.len().max(1) as u64 <= SCATTERED_RUN_BYTES_MAX;
-    let readers = if is_scattered {
+    let has_depth = job.source.as_ref().is_some_and(|it| it.has_depth());
+    let readers = if is_scattered && !has_depth {
         job.options.readers.max(SCATTERED_READERS)
     } else {
         job.options.readers
@@ -194,6 +196,9 @@ fn read_unit(
         return Ok(());
     };
     buffer.set_len(last.at + last.bytes.next_multiple_of(ALIGNMENT));
+    if source.has_depth() {
+        return read_at_once(job, source, pieces, buffer);
+    }
     for piece in pieces {
         job.throttle
             .take(piece.bytes, &job.cancel, &job.counters.rate_wait_ns)?;
@@ -208,6 +213,36 @@ fn read_unit(
             .bytes_read
             .fetch_add(piece.bytes as u64, Ordering::Relaxed);
     }
+    Ok(())
+}
+
+fn read_at_once(
+    job: &EncodeJob,
+    source: &dyn ReadAt,
+    pieces: &[Piece],
+    buffer: &mut AlignedBuf,
+) -> Result<()> {
+    let mut runs = Vec::with_capacity(pieces.len());
+    let (mut rest, mut begin) = (&mut buffer[..], 0);
+    for piece in pieces {
+        job.throttle
+            .take(piece.bytes, &job.cancel, &job.counters.rate_wait_ns)?;
+        let end = piece.at + piece.bytes.next_multiple_of(ALIGNMENT);
+        let (before, after) = rest.split_at_mut(end - begin);
+        runs.push(RunRead {
+            offset: job.options.geometry.offset(piece.first),
+            into: &mut before[piece.at - begin..],
+            wanted: piece.bytes,
+        });
+        (rest, begin) = (after, end);
+    }
+    source
+        .read_several(&mut runs)
+        .map_err(ReadFailure::of_source)?;
+    let bytes: usize = pieces.iter().map(|piece| piece.bytes).sum();
+    job.counters
+        .bytes_read
+        .fetch_add(bytes as u64, Ordering::Relaxed);
     Ok(())
 }
 

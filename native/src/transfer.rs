@@ -10,6 +10,25 @@ use crate::error::{NativeError, Result};
 pub trait ReadAt: Send + Sync {
     /// As pread(2): may be short, and is zero only at the end.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Whether `read_several` keeps many reads under way by itself, so that what is scattered needs no
+    /// threads for that.
+    fn has_depth(&self) -> bool {
+        false
+    }
+
+    /// Fills all of the runs, each as `read_run` does; the failure is that of one of them.
+    fn read_several(&self, runs: &mut [RunRead<'_>]) -> std::result::Result<(), ReadFailure> {
+        runs.iter_mut()
+            .try_for_each(|run| read_run(self, run.offset, run.into, run.wanted))
+    }
+}
+
+/// What `read_run` is asked for.
+pub struct RunRead<'a> {
+    pub offset: u64,
+    pub into: &'a mut [u8],
+    pub wanted: usize,
 }
 
 /// Where bytes are written to.
@@ -81,8 +100,8 @@ impl WriteFailure {
 ///
 /// `into` is rounded up to the alignment, so that the tail of an unaligned volume can be read directly: an
 /// exact read of it is refused, a rounded-up one is short. What lies beyond `wanted` means nothing.
-pub fn read_run(
-    device: &dyn ReadAt,
+pub fn read_run<Source: ReadAt + ?Sized>(
+    device: &Source,
     offset: u64,
     into: &mut [u8],
     wanted: usize,

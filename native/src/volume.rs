@@ -6,7 +6,7 @@ use crate::aligned_buf::{ALIGNMENT, AlignedBuf};
 use crate::device::Device;
 use crate::error::{NativeError, Result};
 use crate::nbd::volume::NbdVolume;
-use crate::transfer::{ReadAt, WriteAt, read_source};
+use crate::transfer::{ReadAt, ReadFailure, RunRead, WriteAt, read_source};
 
 /// As much as is read at a time into memory of the caller's: metadata, never a volume.
 pub const PIECE_BYTES_MAX: usize = 64 << 20;
@@ -80,6 +80,20 @@ impl ReadAt for Volume {
         match self {
             Self::Device(device) => device.read_at(into, offset),
             Self::Nbd(volume) => volume.read_at(into, offset),
+        }
+    }
+
+    fn has_depth(&self) -> bool {
+        match self {
+            Self::Device(device) => device.has_depth(),
+            Self::Nbd(volume) => volume.has_depth(),
+        }
+    }
+
+    fn read_several(&self, runs: &mut [RunRead<'_>]) -> std::result::Result<(), ReadFailure> {
+        match self {
+            Self::Device(device) => device.read_several(runs),
+            Self::Nbd(volume) => volume.read_several(runs),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::nbd::reply::{Answer, Done};
 use crate::nbd::status_answer::{StatusAnswer, StatusRun};
 use crate::nbd::tls::{Tls, TlsOptions};
 use crate::nbd::wire::{Endpoint, Wire};
-use crate::transfer::{ReadAt, WriteAt};
+use crate::transfer::{ReadAt, ReadFailure, RunRead, WriteAt, read_run};
 use crate::waiting::lock;
 
 /// As many as the usual copying tools open.
@@ -334,16 +334,18 @@ impl NbdVolume {
         (offset - offset % block, end)
     }
 
+    /// Whether a run is whole blocks of the volume.
+    fn is_whole(&self, run: &RunRead<'_>) -> bool {
+        let end = run.offset.saturating_add(run.wanted as u64);
+        end <= self.bytes() && self.touched_blocks(run.offset, end) == (run.offset, end)
+    }
+
     fn read_blocks(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let piece = self.piece_bytes();
-        let questions = into.chunks_mut(piece).enumerate().map(|(number, into)| {
-            let at = offset + (number * piece) as u64;
-            Question {
-                request: request(CMD_READ, at, into.len() as u64),
-                payload: &[],
-                answer: ReadAnswer::new(at, into),
-            }
-        });
+        let questions = into
+            .chunks_mut(piece)
+            .enumerate()
+            .map(|(number, into)| read_question(offset + (number * piece) as u64, into));
         let (done, failure) = run(&self.idlest(), questions, WAITING);
         moved(done, failure, piece)
     }
@@ -396,6 +398,37 @@ impl ReadAt for NbdVolume {
         into[..moved].copy_from_slice(&there[..moved]);
         Ok(moved)
     }
+
+    fn has_depth(&self) -> bool {
+        true
+    }
+
+    /// All of them are under way on one connection, as many at a time as a call may have; but for those with
+    /// a part of a block, or beyond the end.
+    fn read_several(&self, runs: &mut [RunRead<'_>]) -> std::result::Result<(), ReadFailure> {
+        let piece = self.piece_bytes();
+        let (mut whole, ragged): (Vec<_>, Vec<_>) =
+            runs.iter_mut().partition(|run| self.is_whole(run));
+        let mut asked = Vec::new();
+        let pieces = whole.iter_mut().flat_map(|run| {
+            let begins = (run.offset..).step_by(piece);
+            begins.zip(run.into[..run.wanted].chunks_mut(piece))
+        });
+        let questions = pieces.map(|(offset, into)| {
+            asked.push(offset);
+            read_question(offset, into)
+        });
+        let (done, failure) = run(&self.idlest(), questions, WAITING);
+        if let Some(failure) = failure {
+            return Err(ReadFailure::Failed {
+                offset: asked.get(done).copied().unwrap_or(0),
+                cause: failure.into_io(),
+            });
+        }
+        ragged
+            .into_iter()
+            .try_for_each(|run| read_run(self, run.offset, run.into, run.wanted))
+    }
 }
 
 impl WriteAt for NbdVolume {
@@ -410,7 +443,7 @@ impl WriteAt for NbdVolume {
         }
         let _held = lock(&self.edges);
         let mut blocks = vec![0; (last - first) as usize];
-        crate::transfer::read_run(self, first, &mut blocks, (last - first) as usize)
+        read_run(self, first, &mut blocks, (last - first) as usize)
             .map_err(|_| io::Error::other("a block could not be read to change a part of it"))?;
         let skipped = (offset - first) as usize;
         blocks[skipped..skipped + bytes.len()].copy_from_slice(bytes);
@@ -425,6 +458,14 @@ fn request(command: u16, offset: u64, length: u64) -> Request {
         flags: 0,
         offset,
         length,
+    }
+}
+
+fn read_question(offset: u64, into: &mut [u8]) -> Question<'_, ReadAnswer<'_>> {
+    Question {
+        request: request(CMD_READ, offset, into.len() as u64),
+        payload: &[],
+        answer: ReadAnswer::new(offset, into),
     }
 }
 
@@ -542,7 +583,7 @@ mod tests {
     use crate::nbd::frames::HeaderStyle;
     use crate::nbd::shuffling_server::{Serving, serve};
     use crate::seeded::Seeded;
-    use crate::transfer::{read_run, write_run};
+    use crate::transfer::write_run;
 
     const STYLES: [HeaderStyle; 3] = [
         HeaderStyle::Simple,
@@ -600,6 +641,77 @@ mod tests {
             drop(volume);
             ended.join().unwrap();
         }
+    }
+
+    /// Some of them touch, some begin or end inside of blocks, the last one ends with the volume.
+    #[test]
+    fn scattered_runs_that_are_read_at_once_each_get_their_own_bytes() {
+        for (seed, (style, block)) in (0..).zip([
+            (HeaderStyle::Simple, 1),
+            (HeaderStyle::Structured, 512),
+            (HeaderStyle::Extended, 4096),
+        ]) {
+            let bytes = content(seed, 3_000_001);
+            let serving = Serving {
+                style,
+                block_bytes_min: block,
+                block_bytes_max: 128 << 10,
+                ..Serving::default()
+            };
+            let (client, ended) = serve(serving, bytes.clone(), seed);
+            let volume = volume_of(client, Role::Source);
+            let mut seeded = Seeded::new(seed);
+            for _ in 0..20 {
+                let mut spans = Vec::new();
+                let mut at = 0;
+                while at < bytes.len() {
+                    let length = 1 + seeded.below((bytes.len() - at).min(300_000));
+                    let length = match seeded.below(3) {
+                        0 => length.next_multiple_of(4096).min(bytes.len() - at),
+                        _ => length,
+                    };
+                    spans.push((at, length));
+                    let gap = seeded.below(2) * seeded.below(100_000);
+                    at = (at + length + gap).next_multiple_of(1 + seeded.below(2) * 4095);
+                }
+                let mut room: Vec<_> = spans
+                    .iter()
+                    .map(|(_, length)| vec![0xee; length + 9])
+                    .collect();
+                let mut runs: Vec<_> = std::iter::zip(&spans, &mut room)
+                    .map(|(&(at, wanted), into)| RunRead {
+                        offset: at as u64,
+                        into,
+                        wanted,
+                    })
+                    .collect();
+                volume.read_several(&mut runs).unwrap();
+                for ((at, wanted), into) in std::iter::zip(spans, room) {
+                    assert!(into[..wanted] == bytes[at..at + wanted], "{at}+{wanted}");
+                }
+            }
+            drop(volume);
+            ended.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn runs_beyond_the_end_are_short_whatever_is_read_beside_them() {
+        let (client, _) = serve(Serving::default(), content(3, 10_000), 3);
+        let volume = volume_of(client, Role::Source);
+        let mut into = [[0; 8192]; 2];
+        let mut runs: Vec<_> = std::iter::zip([0, 4096], &mut into)
+            .map(|(offset, into)| RunRead {
+                offset,
+                into,
+                wanted: 8192,
+            })
+            .collect();
+        let failure = volume.read_several(&mut runs).unwrap_err();
+        let ReadFailure::Short { offset, got, .. } = failure else {
+            panic!("{failure:?}");
+        };
+        assert_eq!((offset, got), (4096, 10_000 - 4096));
     }
 
     #[test]
