@@ -6,6 +6,7 @@ import { startJob, type Job, type JobContext } from './core/job.js'
 import { BYTES_IN_FLIGHT_DEFAULT } from './core/limits.js'
 import { beginJobSession } from './job-session.js'
 import { openTree } from './manifest-tree.js'
+import { missingChanges } from './manifest/doubts.js'
 import { native } from './native/addon.js'
 import { openDecodeJob } from './pipeline/decode-job.js'
 import { SlotWindow } from './pipeline/slot-window.js'
@@ -47,6 +48,7 @@ async function run(
   const startedMs = performance.now()
   await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(options.manifest, null, { signal })
+  for (const warning of await missingChanges(repository, [manifest], { signal })) emit(warning)
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
   const geometry: Geometry = { volumeBytes: manifest.volumeBytes, chunkBytes: manifest.chunkBytes }

@@ -20,7 +20,7 @@ import { gather } from '../support/gather.js'
 import { bitmapOf } from '../support/picture.js'
 import { randomInteger, seededRandom } from '../support/random.js'
 import { backedUp, idOf, inventory, makeRepository, objectsOf } from '../support/repository.js'
-import { runMoverJson } from '../support/run-mover.js'
+import { runMover, runMoverJson } from '../support/run-mover.js'
 import {
   bitmapOfWrites,
   changeVolume,
@@ -485,6 +485,10 @@ t.test('a tracker that lied is believed again when all was read anew', async t =
   t.match(await told('verify'), [warning])
   t.match(await told('show', idOf(missed)), [warning])
   t.match(await told('restore', idOf(missed), target('missed')), [warning])
+  const { stderr } = await runMover(['cat', idOf(missed), '--range', '0+512'], {
+    repository: repository.path,
+  })
+  t.match(stderr, /may miss changes/)
   t.strictSame(await told('show', full), [])
   t.strictSame(await told('restore', idOf(carried), target('carried')), [])
 })
