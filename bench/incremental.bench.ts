@@ -1,5 +1,6 @@
 import { closeSync, openSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { folderBytes } from './harness/folder-bytes.js'
 import { limits, type Bench, type Part } from './harness/bench.js'
 import { runCommand } from './harness/command.js'
 import { ownSeconds, ratioOf, runRounds } from './harness/rounds.js'
@@ -21,14 +22,19 @@ async function run(bench: Bench): Promise<void> {
   using xfs = mountXfs(bench.scratch)
   const small = await prepare(bench, { folder: xfs.folder, name: 'small', volumeBytes: TIB / 4 })
   const large = await prepare(bench, { folder: xfs.folder, name: 'large', volumeBytes: 4 * TIB })
+  const changed = ['--bitmap', small.bitmap, '--granularity', '65536', '--codec', 'lz4']
   const rounds = await runRounds(
     {
       'mover, 256 GiB': small.backup,
       'mover, 4 TiB': large.backup,
       'limit: read, hash, compress': {
+        command: limits('scattered', small.volume, ...changed),
+        seconds: ownSeconds,
+      },
+      'limit: the same, and the disk writes': {
         command: limits(
-          ...['scattered', small.volume, '--bitmap', small.bitmap],
-          ...['--granularity', '65536', '--codec', 'lz4'],
+          ...['scattered', small.volume, bench.scratch, ...changed],
+          ...['--write-bytes', String(small.addedBytes)],
         ),
         seconds: ownSeconds,
       },
@@ -42,6 +48,12 @@ async function run(bench: Bench): Promise<void> {
     what: 'incremental, 1 GiB over 256 GiB: time against only reading, hashing, compressing it',
     value: ratioOf(rounds, r => r['mover, 256 GiB'] / r['limit: read, hash, compress']),
     bound: { most: 1.4 },
+  })
+  bench.report({
+    ...common,
+    what: 'the same against that while the disk writes what the backup adds',
+    value: ratioOf(rounds, r => r['mover, 256 GiB'] / r['limit: the same, and the disk writes']),
+    bound: null,
   })
   bench.report({
     ...common,
@@ -70,18 +82,17 @@ async function prepare(
   writeBitmap(bitmap, volumeBytes, granules)
   let seed = 2
   const changes = ['--changes', `bitmap:${bitmap},granularity=64KiB,since=one`]
-  return {
-    volume,
-    bitmap,
-    repository,
-    backup: {
-      command: backupCommand(repository, volume, ...changes),
-      // Other bytes each time, or the second turn would find all of them known.
-      prepare() {
-        const file = openSync(volume, 'r+')
-        writeGranules(file, { granules, seed: (seed += 1) })
-        closeSync(file)
-      },
+  const backup = {
+    command: backupCommand(repository, volume, ...changes),
+    // Other bytes each time, or the second turn would find all of them known.
+    prepare() {
+      const file = openSync(volume, 'r+')
+      writeGranules(file, { granules, seed: (seed += 1) })
+      closeSync(file)
     },
   }
+  const before = folderBytes(repository)
+  backup.prepare()
+  await runCommand(backup.command)
+  return { volume, bitmap, repository, backup, addedBytes: folderBytes(repository) - before }
 }

@@ -33,7 +33,7 @@ const USAGE: &str = "usage:
   limits copy FILE FOLDER --write-bytes N [--read-bytes N]
   limits compute FILE --codec none|lz4|zstd:LEVEL [--chunk BYTES] [--threads N] [--no-hash] [--prove]
   limits decode FILE --codec lz4|zstd:LEVEL [--chunk BYTES] [--threads N]
-  limits scattered FILE --bitmap FILE --granularity BYTES [--codec ...] [--threads N]";
+  limits scattered FILE [FOLDER] --bitmap FILE --granularity BYTES [--codec ...] [--threads N] [--write-bytes N]";
 
 fn main() -> ExitCode {
     match run() {

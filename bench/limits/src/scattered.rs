@@ -1,4 +1,5 @@
-//! Only reading, hashing and compressing the chunks that a dirty bitmap names.
+//! Only reading, hashing and compressing the chunks that a dirty bitmap names; while the disk writes, where that is
+//! asked for.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -10,12 +11,14 @@ use crate::arguments::Arguments;
 use crate::buffer::Buffer;
 use crate::chunks::{Worker, is_zero};
 use crate::extents::open_direct;
+use crate::write::{self, Folder, write_all};
 use crate::{Measured, Outcome};
 
 /// Threads a core: reads wait for each other otherwise.
 const THREADS_PER_CORE: usize = 8;
 
-/// `--bitmap` has one bit for each `--granularity` bytes, the least significant one first.
+/// `--bitmap` has one bit for each `--granularity` bytes, the least significant one first. With `--write-bytes`,
+/// the time until both are done: so many bytes are written to FOLDER meanwhile.
 pub fn measure(arguments: &Arguments) -> Outcome<Measured> {
     let file = open_direct(arguments.operand(0)?)?;
     let chunk_bytes = arguments.needed("granularity")? as usize;
@@ -37,13 +40,24 @@ pub fn measure(arguments: &Arguments) -> Outcome<Measured> {
         }
         Ok(bytes)
     };
+    let beside = match arguments.number("write-bytes")? {
+        Some(bytes) => Some((Folder::new(arguments.operand(1)?)?, bytes)),
+        None => None,
+    };
     let started = Instant::now();
     let bytes = thread::scope(|scope| -> Outcome<u64> {
+        let writing = beside.as_ref().map(|(folder, bytes)| {
+            scope.spawn(|| write_all(folder.path(), *bytes, write::THREADS))
+        });
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers
+        let bytes = workers
             .into_iter()
             .map(|worker| worker.join().map_err(|_| "a worker panicked")?)
-            .sum()
+            .sum();
+        if let Some(writing) = writing {
+            writing.join().map_err(|_| "a writer panicked")??;
+        }
+        bytes
     })?;
     Ok(Measured {
         bytes,
