@@ -111,8 +111,10 @@ class EdgeBlock implements SlotBlock {
       larger.set(this.#edges.subarray(0, this.#count))
       this.#edges = larger
     }
-    this.#edges.copyWithin(first + edges.length, end, this.#count)
-    this.#edges.set(edges, first)
+    // Sets are mostly built from first to last; and for one or two numbers, calls cost more than they move.
+    if (end < this.#count) this.#edges.copyWithin(first + edges.length, end, this.#count)
+    let at = first
+    for (const edge of edges) this.#edges[at++] = edge
     this.#count = count
   }
 

@@ -1,3 +1,4 @@
+import { BatchedExtents } from '../cbt/batched-extents.js'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { extentEnd, type Extent, type StatedExtent } from '../core/extent.js'
 import { loadAddon, native, type DeviceInfo } from '../native/addon.js'
@@ -20,7 +21,7 @@ export async function openFileSource(name: string, opened: DeviceInfo): Promise<
     volumeBytes: before.bytes,
     handle,
     identity: `file ${before.device} ${before.inode}`,
-    allocated: (within, options) => fileHoles(handle, within, options),
+    allocated: (within, options) => new BatchedExtents(() => fileHoles(handle, within, options)),
     checkUnchanged: () => {
       checkSameFile(name, before)
     },
@@ -34,21 +35,30 @@ async function* fileHoles(
   handle: number,
   within: Iterable<Extent>,
   options?: AbortOptions,
-): AsyncGenerator<StatedExtent> {
+): AsyncGenerator<readonly StatedExtent[]> {
   for (let asked of batchesOf(within)) {
     while (asked.length > 0) {
       throwIfAborted(options)
-      const runs = Float64Array.from(asked.flatMap(({ offset, length }) => [offset, length]))
-      const holes = await native(addon => addon.holes(handle, runs, EXTENTS_PER_CALL), 'read')
-      let end = 0
-      for (let pair = 0; pair < holes.length; pair += 2) {
-        const [offset = 0, length = 0] = holes.subarray(pair, pair + 2)
-        yield { offset, length, state: 'zero' }
-        end = offset + length
+      const runs = pairsOf(asked)
+      const pairs = await native(addon => addon.holes(handle, runs, EXTENTS_PER_CALL), 'read')
+      const holes: StatedExtent[] = []
+      for (let pair = 0; pair < pairs.length; pair += 2) {
+        holes.push({ offset: pairs[pair] ?? 0, length: pairs[pair + 1] ?? 0, state: 'zero' })
       }
-      asked = holes.length < 2 * EXTENTS_PER_CALL ? [] : restBehind(end, asked)
+      yield holes
+      const last = holes.length < EXTENTS_PER_CALL ? undefined : holes.at(-1)
+      asked = last === undefined ? [] : restBehind(extentEnd(last), asked)
     }
   }
+}
+
+function pairsOf(extents: readonly Extent[]): Float64Array {
+  const pairs = new Float64Array(extents.length * 2)
+  extents.forEach(({ offset, length }, index) => {
+    pairs[index * 2] = offset
+    pairs[index * 2 + 1] = length
+  })
+  return pairs
 }
 
 /** What of the extents lies behind `offset`. */
