@@ -429,13 +429,7 @@ pub fn interrupt_nbd(handle: u32) -> napi::Result<()> {
 pub fn block_status(handle: u32, context: String, offset: f64) -> Promised<Vec<f64>, Float64Array> {
     promise(Float64Array::new, move || {
         let volume = VOLUMES.get(handle)?;
-        let runs = volume.nbd()?.status(&context, whole(offset, "offset")?)?;
-        // There may be a million of them: no more memory than they take.
-        let mut pairs = Vec::with_capacity(runs.len() * 2);
-        for run in runs {
-            pairs.extend([run.end as f64, f64::from(run.flags as u32)]);
-        }
-        Ok(pairs)
+        volume.nbd()?.status(&context, whole(offset, "offset")?)
     })
 }
 

@@ -132,12 +132,15 @@ class MapDigest {
   readonly #hash = createHash('sha256')
 
   add(batch: readonly StatedExtent[]): void {
-    const numbers = batch.flatMap(({ offset, length, state }) => [
-      offset,
-      length,
-      state === 'data' ? 1 : 0,
-    ])
-    this.#hash.update(Float64Array.from(numbers))
+    const numbers = new Float64Array(batch.length * 3)
+    let at = 0
+    for (const { offset, length, state } of batch) {
+      numbers[at] = offset
+      numbers[at + 1] = length
+      numbers[at + 2] = state === 'data' ? 1 : 0
+      at += 3
+    }
+    this.#hash.update(numbers)
   }
 
   text(): string {

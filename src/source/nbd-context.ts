@@ -33,10 +33,18 @@ async function* replies(
 ): AsyncGenerator<StatedExtent[]> {
   let pending = null as StatedExtent | null
   let offset = 0
-  while (offset < bytes) {
+  const ask = (from: number) => {
+    const runs = native(addon => addon.blockStatus(handle, context, from), 'plan')
+    runs.catch(() => {}) // Awaited in its turn below; whoever reads no further need not know.
+    return runs
+  }
+  let next = bytes > 0 ? ask(0) : null
+  while (next !== null) {
     throwIfAborted({ signal })
-    const from = offset
-    const runs = await native(addon => addon.blockStatus(handle, context, from), 'plan')
+    const runs: Float64Array = await next
+    // The server works on what follows while this is looked at.
+    const until = runs.at(-2) ?? bytes
+    next = until < bytes ? ask(until) : null
     let settled: StatedExtent[] = []
     for (let run = 0; run < runs.length; run += 2) {
       const end = runs[run] ?? offset

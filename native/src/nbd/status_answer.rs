@@ -18,21 +18,17 @@ const EXTENTS_BYTES_MAX: u64 = 32 << 20;
 /// Extents that are taken in one read.
 const EXTENTS_PER_READ: usize = 256;
 
-/// A run of bytes of one state, by where it ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StatusRun {
-    pub end: u64,
-    pub flags: u64,
-}
-
-/// Runs without gaps from `offset` on.
+/// Runs without gaps from `offset` on. There may be a million of them: they are put down as they are handed
+/// over, and no copy is made.
 pub struct StatusAnswer {
     context: u32,
     /// Contexts of the connection that have not spoken yet.
     silent: Vec<u32>,
     end: u64,
     until: u64,
-    runs: Vec<StatusRun>,
+    /// For each run its end and its flags, of which JavaScript gets the lower 32: exact as floats, because
+    /// no volume is larger than they are.
+    pairs: Vec<f64>,
 }
 
 impl StatusAnswer {
@@ -43,12 +39,13 @@ impl StatusAnswer {
             silent: contexts.to_vec(),
             end: offset,
             until: offset + length,
-            runs: Vec::new(),
+            pairs: Vec::new(),
         }
     }
 
-    pub fn into_runs(self) -> Vec<StatusRun> {
-        self.runs
+    /// Where each run ends, and its flags.
+    pub fn into_pairs(self) -> Vec<f64> {
+        self.pairs
     }
 
     fn push(&mut self, length: u64, flags: u64) -> Result<(), NbdFailure> {
@@ -60,12 +57,10 @@ impl StatusAnswer {
             return Err(NbdFailure::protocol("an extent beyond the request"));
         }
         self.end = self.end.saturating_add(length).min(self.until);
-        match self.runs.last_mut() {
-            Some(last) if last.flags == flags => last.end = self.end,
-            _ => self.runs.push(StatusRun {
-                end: self.end,
-                flags,
-            }),
+        let (end, flags) = (self.end as f64, f64::from(flags as u32));
+        match &mut self.pairs[..] {
+            [.., last_end, last_flags] if *last_flags == flags => *last_end = end,
+            _ => self.pairs.extend([end, flags]),
         }
         Ok(())
     }
@@ -154,7 +149,7 @@ impl Answer for StatusAnswer {
     }
 
     fn check_whole(&self) -> Result<(), NbdFailure> {
-        if !self.runs.is_empty() {
+        if !self.pairs.is_empty() {
             return Ok(());
         }
         Err(NbdFailure::protocol("a context says nothing"))
@@ -192,8 +187,11 @@ mod tests {
             answer.take_chunk(&chunk, &mut receiver, WAITING)?;
         }
         answer.check_whole()?;
-        let runs = answer.into_runs().into_iter();
-        Ok(runs.map(|run| (run.end, run.flags)).collect())
+        let pairs = answer.into_pairs();
+        Ok(pairs
+            .chunks(2)
+            .map(|run| (run[0] as u64, run[1] as u64))
+            .collect())
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::nbd::handshake::{Agreed, Wanted};
 use crate::nbd::protocol::*;
 use crate::nbd::read_answer::ReadAnswer;
 use crate::nbd::reply::{Answer, Done};
-use crate::nbd::status_answer::{StatusAnswer, StatusRun};
+use crate::nbd::status_answer::StatusAnswer;
 use crate::nbd::tls::{Tls, TlsOptions};
 use crate::nbd::wire::{Endpoint, Wire};
 use crate::transfer::{ReadAt, ReadFailure, RunRead, WriteAt, read_run};
@@ -179,8 +179,8 @@ impl NbdVolume {
     }
 
     /// What a context says from `offset` on, as far as the server went: at least one run, and never beyond
-    /// the volume.
-    pub fn status(&self, context: &str, offset: u64) -> Result<Vec<StatusRun>> {
+    /// the volume. Each is two numbers, where it ends and its flags.
+    pub fn status(&self, context: &str, offset: u64) -> Result<Vec<f64>> {
         let connection = self.idlest();
         let agreed = &connection.agreed;
         let Some((id, _)) = agreed.contexts.iter().find(|(_, name)| name == context) else {
@@ -208,7 +208,7 @@ impl NbdVolume {
             .map_err(|failure| self.failure(Some(offset), failure))?;
         let answer = answer.ok_or_else(|| NativeError::internal("a status without an answer"))?;
         answer
-            .map(StatusAnswer::into_runs)
+            .map(StatusAnswer::into_pairs)
             .map_err(|refusal| self.failure(Some(offset), refusal))
     }
 
