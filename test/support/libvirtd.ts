@@ -10,7 +10,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import type { Test } from 'tap'
 
 const execute = promisify(execFile)
 
@@ -21,6 +20,11 @@ export interface Libvirtd {
   readonly socket: string
   /** Runs virsh, and gives what it says. */
   virsh(...args: readonly string[]): Promise<string>
+}
+
+/** What it lives as long as: a test, or whatever else does something at its end. */
+export interface Owner {
+  teardown(end: () => Promise<void>): unknown
 }
 
 export interface DiskSpec {
@@ -60,7 +64,7 @@ const COVERED = {
 
 /** Starts it, and waits until it answers. */
 export async function startLibvirtd(
-  t: Test,
+  t: Owner,
   {
     auth = 'none',
     prepare,
