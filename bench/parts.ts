@@ -5,6 +5,7 @@ import type { Part } from './harness/bench.js'
 import { incompressiblePart } from './incompressible.bench.js'
 import { incrementalPart } from './incremental.bench.js'
 import { indexPart } from './index.bench.js'
+import { libvirtPart } from './libvirt.bench.js'
 import { manifestsPart } from './manifests.bench.js'
 import { memoryPart } from './memory.bench.js'
 import { nbdChangesPart } from './nbd-changes.bench.js'
@@ -37,6 +38,7 @@ export const PARTS: readonly Part[] = [
   manifestsPart,
   scalingPart,
   peersPart,
+  libvirtPart,
   quickPart,
 ]
 
