@@ -1,4 +1,4 @@
-import { statfs } from 'node:fs/promises'
+import { statfsSync } from 'node:fs'
 import { listOf, type JsonRecord } from './block-state.js'
 import type { QmpLine } from './qmp-line.js'
 
@@ -35,7 +35,8 @@ export function watchScratch({ line, folder, rooms, onShort }: ScratchWatch): Di
   let timer: NodeJS.Timeout | null = null
   const look = async () => {
     const used = await usedBytes(line)
-    const { bavail, bsize } = await statfs(folder)
+    // At once: libuv's threads read the source, and a call that waits for one of them may wait for seconds.
+    const { bavail, bsize } = statfsSync(folder)
     const isShort = watched.some(({ file, reservedBytes }) => {
       const marginBytes = Math.min(MARGIN_BYTES_MAX, reservedBytes / 4)
       const isNearlyFull = (used.get(file) ?? 0) > reservedBytes - marginBytes

@@ -1,12 +1,18 @@
 /** Scratch space that is too small, or gone: the guest goes on, and nothing wrong is stored. */
 import { execFileSync } from 'node:child_process'
+import { pbkdf2 } from 'node:crypto'
 import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import type { QmpLine } from '../../../src/hypervisor/qemu/qmp-line.js'
+import { watchScratch } from '../../../src/hypervisor/qemu/watch-scratch.js'
 import { backedUpDisk, differenceFrom, machineScene } from '../../support/machine-scene.js'
 import { bitmapsOf, leftoversOf, rawOf } from '../../support/qemu.js'
 import { MiB } from '../../support/volumes.js'
+
+const derive = promisify(pbkdf2)
 
 /** A file system of so many bytes. */
 function small(t: Test, parent: string, bytes: number): string {
@@ -66,6 +72,27 @@ t.test('less room than the disk has: the backup is given up before the guest is 
   const result = await backedUpDisk(machine, { repository, options })
   t.match(result, { mode: 'incremental' })
   t.equal(await differenceFrom(image, { repository, result }), '')
+})
+
+/** What reads the source has them for seconds; four of them are all. */
+t.test('a scratch file is looked at though all threads of libuv are taken', async t => {
+  const { machine } = await machineScene(t)
+  const folder = small(t, machine.scratch, MiB)
+  await machine.guest('disk0', 'write -P 8 0 8M')
+  const taken = Array.from({ length: 4 }, () => derive('', '', 2_000_000, 64, 'sha512'))
+  const room = { file: 'disk0', volumeBytes: 16 * MiB, reservedBytes: 8 * MiB }
+  const line = { client: async () => machine.qmp } as unknown as QmpLine
+  const begunMs = performance.now()
+  const shortMs = await new Promise<number>(resolve => {
+    const onShort = () => {
+      resolve(performance.now() - begunMs)
+    }
+    const watch = watchScratch({ line, folder, rooms: [room], onShort })
+    t.teardown(() => watch?.[Symbol.dispose]())
+  })
+  await Promise.all(taken)
+  const takenMs = performance.now() - begunMs
+  t.ok(shortMs < takenMs / 2, `seen after ${shortMs} ms, the threads were taken for ${takenMs} ms`)
 })
 
 t.test(
