@@ -26,15 +26,18 @@ interface AuditQuestion {
   readonly carried: CarriedFrom | null
   readonly geometry: Geometry
   readonly context: BackupContext
+  /** Throws where the source is not what it was when the backup began. */
+  readonly checkUnchanged: () => Promise<void>
 }
 
 /**
  * Reads a random sample of the slots that were called clean and compares them with the parent.
  * Throws AUDIT_MISMATCH, naming the slots and every manifest that may have missed a change, when
- * the tracker has lied; the repository then has a doubt about it.
+ * the tracker has lied; the repository then has a doubt about it. Throws what `checkUnchanged` throws
+ * where slots differ because they were written to meanwhile, of which no tracker could tell.
  */
 export async function auditSource(question: AuditQuestion): Promise<AuditOutcome> {
-  const { carried, geometry, context } = question
+  const { carried, geometry, context, checkUnchanged } = question
   const audited = { slots: 0, bytes: 0 }
   if (carried === null || context.audit === 'off') return audited
   const { parent } = carried
@@ -46,7 +49,9 @@ export async function auditSource(question: AuditQuestion): Promise<AuditOutcome
       (sum, run) => sum + slotRunBytes(geometry, run),
       0,
     )
-    if (slots.length > 0) throw await mismatch({ slots, audited, parent, geometry, context })
+    if (slots.length === 0) continue
+    await checkUnchanged()
+    throw await mismatch({ slots, audited, parent, geometry, context })
   }
   return audited
 }
@@ -95,8 +100,9 @@ interface Lie {
  */
 async function mismatch(lie: Lie): Promise<MoverError> {
   const { slots, audited, geometry } = lie
-  const suspects = await suspectsOf(lie)
+  // First of all: what ends the run while the manifests are read must not end what is known of the tracker.
   const isRecorded = await remember(lie)
+  const suspects = await suspectsOf(lie)
   const extents: Extent[] = slots.slice(0, 64).map(slot => slotExtent(geometry, slot))
   const first = extents[0]?.offset ?? 0
   return new MoverError(
@@ -121,9 +127,10 @@ async function mismatch(lie: Lie): Promise<MoverError> {
 
 /** The newest manifest whose every slot was read is above suspicion; all that build on it are not. */
 async function suspectsOf({ parent, context }: Lie): Promise<string[]> {
-  const { repository, volume, signal } = context
+  const { repository, volume } = context
   const doubts = new Set([newestFullyRead(parent)])
-  const manifests = await repository.manifests(volume, { signal })
+  // Whoever cancels the run is told of the lie all the same.
+  const manifests = await repository.manifests(volume)
   return manifests.filter(manifest => mayMissChanges(manifest, doubts)).map(({ id }) => id)
 }
 

@@ -1,8 +1,10 @@
 import type { AuditOutcome } from './backup-audit.js'
 import type { BackupContext } from './backup.js'
 import type { Geometry } from './core/chunk.js'
+import { MoverError } from './core/errors.js'
 import { newestFullyRead, type Attachment, type Manifest } from './core/manifest.js'
 import type { ByteOutcome } from './core/progress.js'
+import { readDoubts } from './manifest/doubts.js'
 import { commitManifest, nextLinks, readManifests } from './manifest/manifest-catalog.js'
 import type { FinishedTree } from './manifest/tree-writer.js'
 import { PROGRAM_VERSION } from './native/program-version.js'
@@ -32,6 +34,7 @@ export async function commitBackup(parts: {
     parts
   const { repository, volume, set, signal } = context
   await requireFeatures(context, attachments)
+  await refuseDoubted(choice, context)
   const { manifests } = await readManifests(repository, volume, { signal })
   const isWhollyRead = choice.mode === 'full' || choice.mode === 'rescan'
   const added = writer.added
@@ -64,6 +67,25 @@ export async function commitBackup(parts: {
     encryption: 'none',
   })
   return { ...manifest.manifest, written: added.bytes + manifest.bytes }
+}
+
+/** What another backup's audit caught since this one believed the same tracking counts as much as its own. */
+async function refuseDoubted(
+  { parent, useChanges }: ParentChoice,
+  { repository, signal }: BackupContext,
+): Promise<void> {
+  if (parent === null || !useChanges) return
+  const doubts = await readDoubts(repository, { signal })
+  if (!doubts.has(newestFullyRead(parent))) return
+  throw new MoverError(
+    'AUDIT_MISMATCH',
+    'the change tracker lied: another backup that believed it was caught by its audit meanwhile',
+    {
+      stage: 'commit',
+      remedy:
+        'back up again: what was tracked since is not believed any more, and all of the volume is read',
+    },
+  )
 }
 
 /** What not every program knows is announced before a manifest has it. */

@@ -137,7 +137,7 @@ async function run(source: Source, context: BackupContext): Promise<BackupResult
   const { tree, bytes } = await store(plan, { writer, carried, geometry, context })
   const attachments = await putAttachments(writer, context.attachments)
   // What is in memory becomes durable while the audit reads; nothing is published before it has held.
-  const auditing = auditSource({ source, plan, carried, geometry, context })
+  const auditing = auditSource({ source, plan, carried, geometry, context, checkUnchanged })
   const [audited, sealed] = await Promise.allSettled([auditing, writer.seal({ signal })])
   const audit = valueOf(audited)
   valueOf(sealed)

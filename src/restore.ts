@@ -3,6 +3,7 @@ import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import { slotRunBytes, type Geometry } from './core/chunk.js'
 import { MoverError } from './core/errors.js'
 import { startJob, type Job } from './core/job.js'
+import type { Manifest } from './core/manifest.js'
 import type { MoverEvent } from './core/progress.js'
 import type { SlotSet } from './core/slot-set.js'
 import { beginJobSession } from './job-session.js'
@@ -96,7 +97,7 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
   emit({ type: 'stage', stage: 'plan' })
   await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(context.manifest, null, { signal })
-  for (const warning of await missingChanges(repository, [manifest], { signal })) emit(warning)
+  await warnOfMissing(manifest, context)
   // After the manifest is known: a backup may commit in between, and its chunks must be found.
   await repository.store.refresh({ signal })
   await using target = await openTarget(context.target, {
@@ -130,6 +131,13 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
     dryRun: context.dryRun,
     seconds: (performance.now() - startedMs) / 1000,
   }
+}
+
+async function warnOfMissing(
+  manifest: Manifest,
+  { repository, signal, emit }: RestoreContext,
+): Promise<void> {
+  for (const warning of await missingChanges(repository, [manifest], { signal })) emit(warning)
 }
 
 /** What will be written, and what is known without reading more. */
@@ -166,6 +174,8 @@ async function planRestore(comparison: Comparison): Promise<RestorePlan> {
     }
   }
   const state = await repository.resolve(onto, manifest.volume, { signal })
+  // What it misses is not among the slots in which the two differ.
+  if (state.id !== manifest.id) await warnOfMissing(state, context)
   await repository.store.refresh({ signal })
   const { slots, comparedBytes } = await slotsSince(state, comparison)
   const bytesTotal = Math.min(slots.size * manifest.chunkBytes, volumeBytes)

@@ -252,8 +252,12 @@ export class LocalBackend implements Backend {
     }
   }
 
-  /** A kind without its folder is a repository that is damaged or not mounted, not an empty one. */
+  /**
+   * A kind without its folder is a repository that is damaged or not mounted, not an empty one. But of doubts
+   * there are mostly none, and copies that leave out empty folders are to be restored from.
+   */
   async #checkKind(prefix: ObjectPrefix): Promise<void> {
+    if (prefix === 'doubts/') return
     const folder = this.#path(prefix.slice(0, prefix.indexOf('/')))
     try {
       await this.#disk.lstat(folder)

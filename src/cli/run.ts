@@ -29,6 +29,7 @@ export class Run implements Disposable {
   readonly stderr: Output
   readonly #interruption: Interruption
   #prefix = 'mover'
+  #isStdoutTaken = false
   #report: Report
 
   constructor(io: Io, { isJson }: { readonly isJson: boolean }) {
@@ -58,6 +59,7 @@ export class Run implements Disposable {
       nowMs: () => performance.now(),
     })
     this.#prefix = prefix
+    this.#isStdoutTaken = isStdoutTaken
     this.#report = this.isJson
       ? new JsonReport(answers, { isQuiet })
       : new HumanReport({
@@ -90,8 +92,9 @@ export class Run implements Disposable {
   async #fail(error: unknown): Promise<number> {
     // `mover cat … | head`: the reader has what it wanted.
     if (this.stdout.failure !== null && isCode(error, 'CANCELLED')) return EXIT_CODES.cancelled
-    if (isCode(error, 'TARGET_FAILED') && error.details?.['os'] === 'EPIPE')
-      return EXIT_CODES.cancelled
+    // Only a target that is stdout has a reader: a file of FUSE may answer anything, and has failed then.
+    const isEpipe = isCode(error, 'TARGET_FAILED') && error.details?.['os'] === 'EPIPE'
+    if (isEpipe && this.#isStdoutTaken) return EXIT_CODES.cancelled
 
     await this.#report.failure(failureOf(error))
     if (this.io.environment['MOVER_DEBUG'] === '1') await this.#say([inspect(error)])

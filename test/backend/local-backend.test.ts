@@ -162,6 +162,11 @@ t.test('lists no stranger, and does not call a lost folder empty', async t => {
   const gone = { code: 'BACKEND_FAILED', message: /gone/ }
   await t.rejects(gather(backend.list('manifests/')), gone)
   await t.rejects(gather(backend.list(`manifests/${'aa'.repeat(32)}/`)), gone)
+  await rm(join(localRoot, 'doubts'), { recursive: true })
+  t.strictSame(await gather(backend.listNames('doubts/')), [], 'a copy may lack what is empty')
+  const doubt = `doubts/${'aa'.repeat(32)}`
+  await backend.put(doubt, Buffer.from('x'))
+  t.strictSame(await gather(backend.listNames('doubts/')), [doubt])
 })
 
 t.test('follows no planted link, and waits for no planted pipe', async t => {

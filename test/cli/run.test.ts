@@ -74,8 +74,12 @@ t.test('a pipe that native code found closed is no error either', async t => {
   const io = fakeIo()
   using run = new Run(io, { isJson: false })
   const error = new MoverError('TARGET_FAILED', 'write: EPIPE', { details: { os: 'EPIPE' } })
+  run.speakAs({ ...VOICE, isStdoutTaken: true })
   t.equal(await run.codeOf(() => Promise.reject(error)), 8)
   t.equal(io.stderr.text, '')
+  run.speakAs({ ...VOICE, isStdoutTaken: false })
+  t.equal(await run.codeOf(() => Promise.reject(error)), 6, 'a file is nobody who has enough')
+  t.match(io.stderr.text, /EPIPE/)
 })
 
 t.test('a run whose answer has no way out is stopped, and says why', async t => {

@@ -8,10 +8,13 @@ import t, { type Test } from 'tap'
 import { LocalBackend } from '../../src/backend/local-backend.js'
 import { backup, type BackupOptions } from '../../src/backup.js'
 import { MoverError } from '../../src/core/errors.js'
+import { recordDoubt } from '../../src/manifest/doubts.js'
 import type { MoverEvent } from '../../src/core/progress.js'
 import type { AuditPolicy } from '../../src/plan/audit-plan.js'
 import type { Repository } from '../../src/repository.js'
 import { bitmapChanges, extentChanges, type ChangeSource } from '../../src/source/change-source.js'
+import { openSource } from '../../src/source/open-source.js'
+import type { Source } from '../../src/source/source.js'
 import { changesFromFile } from '../../src/source/changes-file.js'
 import { missBounds, missChance } from '../support/chance.js'
 import { forgetDoubts } from '../support/doubts.js'
@@ -491,6 +494,33 @@ t.test('a tracker that lied is believed again when all was read anew', async t =
   t.match(stderr, /may miss changes/)
   t.strictSame(await told('show', full), [])
   t.strictSame(await told('restore', idOf(carried), target('carried')), [])
+  const onto = [target('missed'), '--force', 'exists', '--onto', idOf(missed)]
+  t.match(await told('restore', idOf(carried), ...onto), [warning], 'the state it is restored onto')
+})
+
+t.test('what was written to while it was read accuses no tracker', async t => {
+  const { source, repository } = await makeScene(t)
+  await write(source, { offset: 0, length: 512 }, { content: 'noise', seed: 94 })
+  await using opened = await openSource(source)
+  const moving: Source = {
+    ...opened,
+    checkUnchanged: () =>
+      Promise.reject(new MoverError('SOURCE_CHANGED', 'it was written to while it was read')),
+  }
+  const options = { source: moving, repository, volume: 'v', changes: allClean(MiB) }
+  t.equal((await refused(t, options)).code, 'SOURCE_CHANGED')
+})
+
+t.test('what another backup caught meanwhile counts before the commit', async t => {
+  const { source, repository, parent } = await makeScene(t)
+  await using job = backup({ source, repository, volume: 'v', changes: allClean(MiB) })
+  job.result.catch(() => {})
+  const doubt = { volume: 'v', fullyRead: parent, slots: 1, createdMs: 0, writer: 'another' }
+  for await (const event of job.events) {
+    if (event.type === 'stage' && event.stage === 'audit') await recordDoubt(repository, doubt)
+  }
+  await t.rejects(job.result, { code: 'AUDIT_MISMATCH', stage: 'commit' })
+  t.equal((await repository.manifests('v')).length, 1)
 })
 
 t.test('a repository that cannot take the doubt does not hide the lie', async t => {
