@@ -9,7 +9,10 @@ const WORDS = new Map([
   ['chunk-size', "the parent's chunks have another size"],
   ['resized', 'the volume was resized, and trackers lie about that'],
   ['lineage', 'no usable backup stands for the checkpoint from which the change map counts'],
-  ['tracker-lied', 'the audit caught this tracking, which is not believed until all was read anew'],
+  [
+    'tracker-lied',
+    'the audit caught the tracking since that backup: only what counts from a new checkpoint is believed',
+  ],
   ['damaged', 'chunks of the parent are lost, as mover verify tells'],
   [
     'no-bitmap',

@@ -8,7 +8,7 @@ import { doubtName, objectId } from '../backend/object-name.js'
 import { sealRecord } from '../backend/sealed-record.js'
 import type { AbortOptions } from '../core/abort.js'
 import { MoverError } from '../core/errors.js'
-import type { Manifest } from '../core/manifest.js'
+import { newestFullyRead, type Manifest } from '../core/manifest.js'
 import type { WarningEvent } from '../core/progress.js'
 import type { ManifestPlace } from './manifest-catalog.js'
 
@@ -65,18 +65,32 @@ export function mayMissChanges({ fullyRead }: Manifest, doubts: Doubts): boolean
   return fullyRead !== null && doubts.has(fullyRead)
 }
 
-/** What whoever looks at manifests, or restores one, is told: a warning for each that may miss changes. */
+/**
+ * What whoever looks at manifests, or restores one, is told: one warning for all that may miss changes since
+ * the same manifest.
+ */
 export async function missingChanges(
   repository: Pick<ManifestPlace, 'backend'>,
   manifests: readonly Manifest[],
   options?: AbortOptions,
 ): Promise<WarningEvent[]> {
   const doubts = await readDoubts(repository, options)
-  return manifests
-    .filter(manifest => mayMissChanges(manifest, doubts))
-    .map(({ id, volume }) => ({
-      type: 'warning',
-      code: 'MAY_MISS_CHANGES',
-      message: `manifest ${id} of '${volume}' may miss changes: the audit caught the tracking that it was made from`,
-    }))
+  const groups = new Map<string, Manifest[]>()
+  for (const manifest of manifests) {
+    if (!mayMissChanges(manifest, doubts)) continue
+    const since = newestFullyRead(manifest)
+    const group = groups.get(since)
+    if (group === undefined) groups.set(since, [manifest])
+    else group.push(manifest)
+  }
+  return [...groups].map(([since, group]) => warningOf(since, group))
+}
+
+function warningOf(since: string, group: readonly Manifest[]): WarningEvent {
+  const [{ id, volume } = { id: '', volume: '' }] = group
+  const which = group.length === 1 ? `manifest ${id}` : `${group.length} manifests`
+  const message =
+    `${which} of '${volume}' may miss changes: the audit caught the tracking since ${since}; ` +
+    'that one holds, and what was read in full after it'
+  return { type: 'warning', code: 'MAY_MISS_CHANGES', message }
 }

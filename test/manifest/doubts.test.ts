@@ -37,6 +37,7 @@ t.test('what was made since the doubted manifest may miss changes, itself does n
   const { fullyRead } = DOUBT
   const full = manifestLike({ id: fullyRead })
   const since = manifestLike({ id: 'a1'.repeat(32), fullyRead })
+  const later = manifestLike({ id: 'a2'.repeat(32), fullyRead })
   const other = manifestLike({ id: 'b2'.repeat(32), fullyRead: 'c3'.repeat(32) })
   const doubts = new Set([fullyRead])
   t.strictSame(
@@ -48,4 +49,7 @@ t.test('what was made since the doubted manifest may miss changes, itself does n
   const warnings = await missingChanges(place, [full, since, other])
   t.match(warnings, [{ type: 'warning', code: 'MAY_MISS_CHANGES', message: new RegExp(since.id) }])
   t.equal(warnings.length, 1)
+  const [all, ...rest] = await missingChanges(place, [full, since, later, other])
+  t.match(all?.message, /^2 manifests of 'vm-1\/sda' may miss changes/)
+  t.strictSame(rest, [], 'one warning, however many there are')
 })
