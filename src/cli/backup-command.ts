@@ -86,7 +86,7 @@ export const backupCommand = defineCommand({
       completes: 'folder',
       help:
         'where the bytes are kept that a running machine overwrites during its backup; its QEMU has ' +
-        'to see it; /var/tmp by default',
+        'to see it; /var/tmp by default for qmp:; for libvirt: it has to be named',
     },
     'scratch-bytes': {
       value: 'BYTES',

@@ -11,11 +11,12 @@ import type { QmpClient } from './qmp-client.js'
 import type { QmpLine } from './qmp-line.js'
 import { freezeDisks } from './freeze-disks.js'
 import { recoverRuns, stopOurServer } from './recover-runs.js'
+import { refuseBelow } from './refuse-below.js'
 import { refuseThreads } from './refuse-threads.js'
 import { makeRunFolder, type RunFolder } from './run-folder.js'
 import { settleBitmaps } from './settle-bitmaps.js'
 import { watchScratch } from './watch-scratch.js'
-import { refuseUnwritten, refuseUnlikeFrozen } from './watched-disk.js'
+import { refuseUnlikeFrozen } from './watched-disk.js'
 
 export interface PointInTimeRequest extends BeginRequest {
   readonly line: QmpLine
@@ -44,7 +45,7 @@ const MiB = 1024 * 1024
 export async function beginPointInTime(request: PointInTimeRequest): Promise<PointInTime> {
   const { line, disks, histories, emit, signal } = request
   const qmp = await line.client({ signal })
-  await refuseUnwritten(qmp, disks, { signal })
+  await refuseBelow(qmp, disks, { signal })
   await refuseThreads(qmp, disks, { signal })
   const nodes = disks.map(({ node }) => node)
   const { cleared, live } = await recoverRuns(qmp, nodes, { signal })

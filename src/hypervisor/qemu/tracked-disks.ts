@@ -6,8 +6,8 @@ import { lineageOf } from './bitmap-plan.js'
 import { readBlockState, type NodeBitmap } from './block-state.js'
 import type { QemuDisk } from './open-qemu.js'
 import type { QmpClient } from './qmp-client.js'
+import { refuseBelow } from './refuse-below.js'
 import { refuseThreads } from './refuse-threads.js'
-import { refuseUnwritten } from './watched-disk.js'
 
 /** The dirty bitmaps of some disks of a running QEMU; asks, and changes nothing. */
 export async function trackedDisks(
@@ -36,7 +36,7 @@ async function refusalOf(
   options?: AbortOptions,
 ): Promise<Words | null> {
   try {
-    await refuseUnwritten(qmp, [disk], options)
+    await refuseBelow(qmp, [disk], options)
     await refuseThreads(qmp, [disk], options)
     return null
   } catch (error) {

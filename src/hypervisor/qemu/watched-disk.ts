@@ -1,36 +1,9 @@
-/** What has to be true of a disk before it is frozen, and while it is. */
+/** What has to be true of a disk while it is frozen. */
 import type { AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
 import type { DiskRun } from './begin-point-in-time.js'
-import { listOf, readBlockState, type JsonRecord } from './block-state.js'
-import type { QemuDisk } from './open-qemu.js'
-import { isQmpError, type QmpClient } from './qmp-client.js'
-
-/**
- * Throws HYPERVISOR_REFUSED for a disk that lies below an overlay in which the guest writes: neither its
- * bytes nor its bitmaps have what was written since the overlay was made.
- */
-export async function refuseUnwritten(
-  qmp: QmpClient,
-  disks: readonly QemuDisk[],
-  options?: AbortOptions,
-): Promise<void> {
-  const graph = await readGraph(qmp, options)
-  for (const { name, node } of disks) {
-    const parents = graph.edges.filter(edge => edge['child'] === graph.ids.get(node))
-    const isWritten = parents.some(
-      ({ perm }) => Array.isArray(perm) && (perm as unknown[]).includes('write'),
-    )
-    const overlay = parents.find(edge => edge['name'] === 'backing')
-    if (overlay === undefined || isWritten) continue
-    const over = graph.names.get(overlay['parent']) ?? 'another node'
-    throw new MoverError(
-      'HYPERVISOR_REFUSED',
-      `'${name}' is the backing of '${over}', which has what was written since`,
-      { stage: 'open', remedy: `name '${over}', or the guest's device` },
-    )
-  }
-}
+import { readBlockState } from './block-state.js'
+import type { QmpClient } from './qmp-client.js'
 
 /**
  * Throws SOURCE_CHANGED when the frozen view of a disk cannot be what it was: its job has ended, its
@@ -62,27 +35,5 @@ export async function refuseUnlikeFrozen(
       stage: 'read',
       remedy: 'back up again; what is named mover-… in the machine is not for others to change',
     })
-  }
-}
-
-interface Graph {
-  readonly ids: ReadonlyMap<unknown, unknown>
-  readonly names: ReadonlyMap<unknown, string>
-  readonly edges: readonly JsonRecord[]
-}
-
-/** A command for debugging, so that it may go: then nothing is known, and nothing refused. */
-async function readGraph(qmp: QmpClient, options?: AbortOptions): Promise<Graph> {
-  try {
-    const graph = (await qmp.execute('x-debug-query-block-graph', {}, options)) as JsonRecord
-    const nodes = listOf(graph['nodes']).filter(({ type }) => type === 'block-driver')
-    return {
-      ids: new Map(nodes.map(({ name, id }) => [name, id])),
-      names: new Map(nodes.map(({ name, id }) => [id, String(name)])),
-      edges: listOf(graph['edges']),
-    }
-  } catch (error) {
-    if (!isQmpError(error, 'CommandNotFound')) throw error
-    return { ids: new Map(), names: new Map(), edges: [] }
   }
 }

@@ -150,8 +150,9 @@ t.test('disks of which a backup would be refused', async t => {
       ...['-device', 'virtio-blk-pci,drive=disk1,id=dev-disk1'],
     ],
   )
-  t.match((await statusOf(t, machine, 'disk0,below,disk1')).disks, [
+  t.match((await statusOf(t, machine, 'disk0,disk0-file,below,disk1')).disks, [
     { name: 'disk0', trackers: [], reason: /'disk0' is served by an iothread/ },
+    { name: 'disk0-file', trackers: [], reason: /is the file in which 'disk0' keeps its disk/ },
     { name: 'below', trackers: [], reason: /'below' is the backing of 'disk1'/ },
     { name: 'disk1', trackers: [] },
   ])

@@ -166,6 +166,35 @@ t.test('a disk below an overlay is not what the guest writes to (A6)', async t =
   t.strictSame(await leftoversOf(machine.qmp), [])
 })
 
+t.test('the file below an image is not the disk in it', async t => {
+  // It was backed up in its place: a whole qcow2 container that the guest was writing to.
+  const { dir, machine, repository, raw } = await machineScene(t)
+  const refused = { code: 'HYPERVISOR_REFUSED', remedy: /name 'disk0'/ }
+  await t.rejects(backedUpDisk(machine, { repository, disks: 'disk0-file' }), {
+    ...refused,
+    message: /^'disk0-file' is the file in which 'disk0' keeps its disk/,
+  })
+  const disk = join(dir, 'below-filters')
+  execFileSync('qemu-img', ['convert', '-O', 'qcow2', raw, disk])
+  for (const node of [
+    { driver: 'file', 'node-name': 'lowest', filename: disk },
+    { driver: 'preallocate', 'node-name': 'between', file: 'lowest' },
+    { driver: 'qcow2', 'node-name': 'image', file: 'between' },
+    { driver: 'copy-on-read', 'node-name': 'over', file: 'image' },
+  ]) {
+    await machine.qmp.execute('blockdev-add', node)
+  }
+  for (const disks of ['lowest', 'between']) {
+    await t.rejects(backedUpDisk(machine, { repository, disks }), {
+      code: 'HYPERVISOR_REFUSED',
+      message: new RegExp(`'${disks}' is the file in which 'image' keeps`),
+    })
+  }
+  const result = await backedUpDisk(machine, { repository, disks: 'image' })
+  t.equal(await differenceFrom(disk, { repository, result }), '', 'a filter keeps nothing')
+  t.strictSame(await leftoversOf(machine.qmp), [])
+})
+
 t.test('a bitmap that was disabled and enabled again is caught by the audit (A7)', async t => {
   const { machine, repository, image } = await machineScene(t)
   const full = await backedUpDisk(machine, { repository })
