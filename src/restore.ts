@@ -13,6 +13,7 @@ import { missingChanges } from './manifest/doubts.js'
 import type { TreeReader } from './manifest/tree-reader.js'
 import type { SlotRows } from './native/slot-rows.js'
 import { WINDOW_SLOTS } from './pipeline/slot-window.js'
+import { isMachineName } from './open-machine.js'
 import type { Repository } from './repository.js'
 import {
   differingSlots,
@@ -94,6 +95,7 @@ export function restore({ signal, ...options }: RestoreOptions): Job<RestoreResu
 async function run(context: RestoreContext): Promise<RestoreResult> {
   const startedMs = performance.now()
   const { repository, signal, emit } = context
+  refuseMachine(context.target)
   emit({ type: 'stage', stage: 'plan' })
   await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(context.manifest, null, { signal })
@@ -131,6 +133,17 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
     dryRun: context.dryRun,
     seconds: (performance.now() - startedMs) / 1000,
   }
+}
+
+/** As a path it would be a file of that name, and the machine would seem to be restored. */
+function refuseMachine(target: string): void {
+  if (!isMachineName(target)) return
+  throw new MoverError('ARGUMENT_INVALID', `'${target}' is a machine, and no target`, {
+    stage: 'open',
+    remedy:
+      'stop it, and write its disk: name qcow2:FILE, or the device; restore --domain-xml writes all ' +
+      `disks of a domain to new files. A file of that name is ./${target}`,
+  })
 }
 
 async function warnOfMissing(

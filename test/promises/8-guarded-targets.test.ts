@@ -2,7 +2,7 @@
  * Promise 8: a target is written only if it may be. Each refusal is tried on a real device, with every
  * --force there is, and the device holds the same bytes afterwards.
  */
-import { readFileSync, symlinkSync } from 'node:fs'
+import { existsSync, readFileSync, symlinkSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
@@ -205,3 +205,19 @@ t.test(
 function subsetsOf<T>(all: readonly T[]): T[][] {
   return all.reduce<T[][]>((sets, one) => [...sets, ...sets.map(set => [...set, one])], [[]])
 }
+
+t.test('a machine is no target, and no file of its name is made', async t => {
+  const { folder, repository, manifest } = await backedUpVolume(t)
+  const before = inventory(folder)
+  for (const target of ['libvirt:vm-42', 'libvirt:vm-42/vda', `qmp:${folder}/vm.qmp/disk0`]) {
+    for (const dryRun of [false, true]) {
+      await t.rejects(restored({ repository, manifest, target, dryRun }), {
+        code: 'ARGUMENT_INVALID',
+        message: `'${target}' is a machine, and no target`,
+        remedy: /stop it.*qcow2:FILE.*--domain-xml/,
+      })
+      t.notOk(existsSync(target))
+    }
+  }
+  t.strictSame(inventory(folder), before)
+})
