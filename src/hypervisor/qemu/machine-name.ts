@@ -17,11 +17,16 @@ export function parseQemuName(name: string): QemuName {
   const [, socket = '', list = ''] = /^qmp:(.+)\/([^/]+)$/s.exec(name) ?? []
   if (socket === '') throw invalid(name, 'it is not qmp:PATH/NODE')
   const disks = list.split(',')
-  const unlike = disks.find(disk => !DISK.test(disk))
+  const unlike = disks.find(disk => !isDiskName(disk))
   if (unlike !== undefined) throw invalid(name, `'${unlike}' is no name of a node or a device`)
   if (new Set(disks).size < disks.length) throw invalid(name, 'it names a disk twice')
   if (disks.length > DISKS_MAX) throw invalid(name, `it names more than ${DISKS_MAX} disks`)
   return { socket, disks }
+}
+
+/** Whether a machine's name can have it as a disk. */
+export function isDiskName(name: string): boolean {
+  return DISK.test(name)
 }
 
 function invalid(name: string, why: string): MoverError {

@@ -11,6 +11,7 @@ import {
 import { beginPointInTime } from './begin-point-in-time.js'
 import { fleeceNames } from './fleece-names.js'
 import { parseQemuName } from './machine-name.js'
+import { refuseNoDisk } from './refuse-no-disk.js'
 import { QmpLine } from './qmp-line.js'
 import { trackedDisks } from './tracked-disks.js'
 
@@ -45,14 +46,16 @@ const SCRATCH_DEFAULT = '/var/tmp'
  * disk that the guest does not write to, SOURCE_UNUSABLE for one that is not there, and HYPERVISOR_FAILED.
  */
 export async function openQemu(name: string, options: QemuOptions = {}): Promise<Machine> {
-  const { socket, disks: asked } = parseQemuName(name)
   const { signal } = options
+  await refuseNoDisk(name, { signal })
+  const { socket, disks: asked } = parseQemuName(name)
   const line = await QmpLine.open(socket, { signal })
   try {
     const qmp = await line.client({ signal })
     const state = await readBlockState(qmp, { signal })
     const devices = await readDevices(qmp, { signal })
     const disks = asked.map(disk => findDisk(disk, { state, devices }))
+    refuseTwice(disks)
     return {
       name,
       disks,
@@ -92,6 +95,20 @@ function findDisk(name: string, { state: { nodes }, devices }: Found): QemuDisk 
   const { volumeBytes, keepsBitmaps } = node
   const device = [...devices.values()].find(found => found.node === top?.name)
   return { name, node: node.name, qdev: device?.qdev ?? null, volumeBytes, keepsBitmaps }
+}
+
+/** A device and its node are one disk, which is frozen once. */
+function refuseTwice(disks: readonly QemuDisk[]): void {
+  const byNode = new Map<string, string>()
+  for (const { name, node } of disks) {
+    const other = byNode.get(node)
+    if (other !== undefined) {
+      throw new MoverError('ARGUMENT_INVALID', `'${other}' and '${name}' are one disk`, {
+        remedy: 'name each disk once, by its node or by its device',
+      })
+    }
+    byNode.set(node, name)
+  }
 }
 
 /** A killed run has left its filter on top of the disk; our names tell of which. */
