@@ -73,14 +73,16 @@ function untilNext(clock: string): number {
 try {
   if (time === undefined) await protectPatiently()
   while (time !== undefined) {
+    console.log(`waits until ${time}`)
     await sleep(untilNext(time), null, { signal })
     // A night that fails is told, and the next one tries again, from the last good state.
     await protectPatiently().catch(error => {
-      if (stopped.signal.aborted) throw error
+      if (signal.aborted) throw error
       console.error(error)
     })
   }
 } catch (error) {
-  process.exitCode = 1
-  if (!stopped.signal.aborted && !(error instanceof MoverError)) throw error
+  // To be stopped is how a daily run ends; a single one that is stopped has not done what it was to do.
+  if (time === undefined || !signal.aborted) process.exitCode = 1
+  if (!signal.aborted && !(error instanceof MoverError)) throw error
 }

@@ -25,6 +25,9 @@ async function look(volume: string): Promise<void> {
     console.log(`${volume}: ${changed} bytes differ from the state before`)
   }
   await using job = verify({ repository, manifests: [`${volume}@latest`], signal })
+  for await (const event of job.events) {
+    if (event.type === 'warning') console.error(`${volume}: ${event.message}`)
+  }
   const { chunks, damage } = await job.result
   console.log(`${volume}: ${chunks} chunks hold, ${damage.length} things are damaged`)
   for (const { kind, name, message } of damage) console.error(`${kind} ${name}: ${message}`)

@@ -1,9 +1,11 @@
 /** The programs of examples/ do what they say, with the package under its own name. */
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { recordDoubt } from '../src/manifest/doubts.js'
 import { projectFolder } from './support/project-folder.js'
 import { defineDomain, domainXml, guestIo, makeImage, startLibvirtd } from './support/libvirtd.js'
 import { reopen } from './support/repository.js'
@@ -12,8 +14,15 @@ import { bitmapOfWrites, changeVolume, cmp, KiB, makeVolume, MiB } from './suppo
 const runFile = promisify(execFile)
 
 async function example(name: string, ...args: readonly string[]): Promise<string> {
-  const script = join(projectFolder, 'build', 'examples', `${name}.js`)
-  return (await runFile(process.execPath, [script, ...args])).stdout
+  return (await runFile(process.execPath, [scriptOf(name), ...args])).stdout
+}
+
+async function warningsOf(name: string, ...args: readonly string[]): Promise<string> {
+  return (await runFile(process.execPath, [scriptOf(name), ...args])).stderr
+}
+
+function scriptOf(name: string): string {
+  return join(projectFolder, 'build', 'examples', `${name}.js`)
 }
 
 t.test('the examples back up by a bitmap, look after it, and restore by difference', async t => {
@@ -49,6 +58,9 @@ t.test('the examples back up by a bitmap, look after it, and restore by differen
   const looked = await example('watch-repository', repository)
   t.match(looked, /vm\/sda: [1-9][0-9]* bytes differ from the state before/)
   t.match(looked, /chunks hold, 0 things are damaged/)
+  const doubt = { volume: 'vm/sda', fullyRead: monday?.id ?? '', slots: 1 }
+  await recordDoubt(opened, { ...doubt, createdMs: Date.now(), writer: 'a test' })
+  t.match(await warningsOf('watch-repository', repository), /may miss changes/)
 
   t.match(await example('restore-state', repository, 'vm/sda@latest', target), /^wrote [1-9]/)
   t.equal(await cmp(volume, target), '')
@@ -73,4 +85,22 @@ t.test('an example protects a domain of libvirt', async t => {
     await example('protect-domain', ...words),
     /^vm 1\/vda: incremental [0-9a-f]{64}, read 65536, stored 65536\nvm 1\/vdb: incremental /,
   )
+})
+
+t.test('the example that protects daily ends well when it is stopped', async t => {
+  const later = new Date(Date.now() + 12 * 3_600_000).toTimeString().slice(0, 5)
+  const words = [
+    scriptOf('protect-domain'),
+    join(t.testdir(), 'repository'),
+    'libvirt:vm',
+    '/nowhere',
+    later,
+  ]
+  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => child.kill('SIGKILL'))
+  const ended = once(child, 'exit')
+  const [said] = (await once(child.stdout, 'data')) as [Buffer]
+  t.match(String(said), `waits until ${later}`)
+  child.kill('SIGTERM')
+  t.strictSame(await ended, [0, null])
 })
