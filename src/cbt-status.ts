@@ -1,7 +1,7 @@
 import type { Tracker, Tracking } from './cbt/tracking.js'
 import type { AbortOptions } from './core/abort.js'
 import { isNbdUri } from './core/nbd-uri.js'
-import { isQcow2Name } from './core/qcow2-name.js'
+import { isQcow2Name, qcow2PathOf } from './core/qcow2-name.js'
 import type { TrackedDisk } from './hypervisor/point-in-time.js'
 import { isMachineName, openMachine } from './open-machine.js'
 import { nbdTracking } from './source/nbd-tracking.js'
@@ -73,11 +73,12 @@ async function withImage(
     return bitmap === undefined ? tracker : asListed(tracker, bitmap)
   })
   const others = bitmaps.filter(({ name }) => !disk.trackers.some(tracker => tracker.name === name))
-  return { ...disk, trackers: [...listed, ...others.map(asUnlisted)] }
+  const path = qcow2PathOf(image)
+  return { ...disk, trackers: [...listed, ...others.map(bitmap => asUnlisted(bitmap, path))] }
 }
 
 /** Without its checkpoint a bitmap is not used: of which disk it was, nobody knows. */
-function asUnlisted(bitmap: Tracker): Tracker {
+function asUnlisted(bitmap: Tracker, path: string): Tracker {
   if (!bitmap.isOwn) return bitmap
   const { name } = bitmap
   return {
@@ -86,7 +87,7 @@ function asUnlisted(bitmap: Tracker): Tracker {
     health: 'lost',
     reason: 'the checkpoint of that name is gone',
     changes: null,
-    remedy: `nothing uses it any more: qemu-img bitmap --remove FILE ${name}`,
+    remedy: `nothing uses it any more: qemu-img bitmap --remove ${path} ${name}`,
   }
 }
 

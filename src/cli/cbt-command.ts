@@ -132,5 +132,6 @@ function wordsOf({ name, reason, changes, remedy }: Tracker): readonly string[] 
     changes === null ? null : `--changes ${shellWord(`${changes},since=REF`)}`,
     remedy === null ? null : printable(remedy),
   ]
-  return ['', printable(name), ...lines.flatMap(line => (line === null ? [] : [`  ${line}`]))]
+  const said = lines.flatMap(line => (line === null ? [] : [`  ${line}`]))
+  return said.length === 0 ? [] : ['', printable(name), ...said]
 }

@@ -124,7 +124,9 @@ t.test('of a domain that is off: what its images have', async t => {
 
   const forgotten = 'mover-0123456789abcdef'
   execFileSync('qemu-img', ['bitmap', '--add', image, forgotten])
-  const gone = { name: forgotten, isOwn: true, health: 'lost', reason: /checkpoint .* is gone/ }
+  const remedy = `nothing uses it any more: qemu-img bitmap --remove ${image} ${forgotten}`
+  const lostOne = { name: forgotten, isOwn: true, health: 'lost', remedy }
+  const gone = { ...lostOne, reason: /checkpoint .* is gone/ }
   t.match(await status(), [{ trackers: [whole, theirs, gone] }, UNTRACKED])
 
   execFileSync('qemu-img', ['bitmap', '--remove', image, full?.checkpoint ?? ''])
