@@ -171,7 +171,11 @@ type Refuse = (why: string) => MoverError
 /** Makes the error of an image that is none. */
 export function refusalOf({ name, code }: ImageRules): Refuse {
   const stage = code === 'CHANGES_MALFORMED' ? 'plan' : 'open'
-  return why => new MoverError(code, `${name} is not a sound qcow2 image: ${why}`, { stage })
+  return why =>
+    new MoverError(code, `${name} is not a sound qcow2 image: ${why}`, {
+      stage,
+      remedy: `qemu-img check ${name} says what QEMU finds wrong with it, and qemu-img info what it is`,
+    })
 }
 
 interface Known {

@@ -28,6 +28,7 @@ const WORDS = new Map([
   ['bitmaps-dropped', 'the image was written by a program that does not keep dirty bitmaps'],
   ['image-corrupt', 'the image is marked as corrupt'],
   ['image-dirty', 'the image was not closed, and is marked as dirty'],
+  ['image-encrypted', 'the image is encrypted, and mover has no key to read it with'],
   ['image-in-use', 'a program has the image open for writing'],
   ['image-unknown', 'the image has features that are not known'],
   ['other-image', 'the dirty bitmap is in another image than the one that is read'],

@@ -74,4 +74,5 @@ export function programFailed(
 
 /** What to do about an image that somebody has open. */
 export const IMAGE_IN_USE_REMEDY =
-  'end the program that uses the image, or go by way of it: what it exports over NBD has a URI'
+  'end the program that uses the image, or go by way of it: a machine that runs is backed up as ' +
+  'qmp:PATH/NODE or libvirt:DOMAIN, and what it exports over NBD has a URI'

@@ -129,10 +129,11 @@ function moved(path: string, reason: string): MoverError {
 function failed(error: unknown): never {
   if (!(error instanceof MoverError) || errorKind(error.code) !== 'source') throw error
   if (error.code === 'CHANGES_FAILED') throw error
-  const { message, offset, details, retryable } = error
+  const { message, offset, remedy, details, retryable } = error
   throw new MoverError('CHANGES_FAILED', `cannot read the change map: ${message}`, {
     stage: 'plan',
     offset,
+    remedy,
     details,
     retryable,
     cause: error,

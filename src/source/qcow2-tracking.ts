@@ -30,9 +30,23 @@ export async function qcow2Tracking(name: string, options?: AbortOptions): Promi
     volumeBytes: header.volumeBytes,
     dataFile: header.dataFile?.file ?? null,
     trackers,
-    reason: trackers.length > 0 ? null : doubt,
-    remedy: trackers.length > 0 ? null : remedyFor(doubt ?? 'bitmap-absent', path),
+    ...(header.isEncrypted ? ENCRYPTED : wordsOf(trackers, doubt, path)),
   }
+}
+
+type Words = Pick<Tracking, 'reason' | 'remedy'>
+
+/** A bitmap is of use here, too: beside a source that somebody serves who has the key. */
+const ENCRYPTED: Words = {
+  reason: 'image-encrypted',
+  remedy:
+    'serve it with qemu-nbd --object secret,… --image-opts …, with the key, and back up its URI: its ' +
+    'bitmaps are good for that. qemu-img bitmap --add takes the key in the same words',
+}
+
+function wordsOf(trackers: readonly Tracker[], doubt: string | null, path: string): Words {
+  if (trackers.length > 0) return { reason: null, remedy: null }
+  return { reason: doubt, remedy: remedyFor(doubt ?? 'bitmap-absent', path) }
 }
 
 async function lookInto(path: string, rules: ImageRules) {
@@ -82,7 +96,10 @@ function flagsOf(bitmap: Qcow2Bitmap): TrackerFlag[] {
 function remedyFor(reason: string, path: string, bitmap: string | null = null): string {
   switch (reason) {
     case 'image-in-use':
-      return 'end the program that has it open, or ask that program: what it exports over NBD has a URI'
+      return (
+        'end the program that has it open, or ask that program: a machine that runs is qmp:PATH/NODE ' +
+        'or libvirt:DOMAIN, and what it exports over NBD has a URI'
+      )
     case 'image-corrupt':
     case 'image-dirty':
       return `let QEMU look at it: qemu-img check -r all ${path}; then ${begin(path, bitmap)}`

@@ -103,7 +103,7 @@ t.test('images whose tracking is lost, each with what to do', async t => {
   const image = makeImage(dir)
   const daemon = await StorageDaemon.open(t, image)
   const trackers = [{ flags: ['recording', 'in-use'] }, { flags: ['in-use'] }]
-  const whileUsed = { reason: 'image-in-use', remedy: /end the program/ }
+  const whileUsed = { reason: 'image-in-use', remedy: /end the program.*qmp:PATH.*libvirt:DOMAIN/ }
   t.match(await status(t, `qcow2:${image}`), {
     trackers: trackers.map(tracker => ({ ...tracker, ...whileUsed })),
   })
@@ -130,6 +130,19 @@ t.test('images whose tracking is lost, each with what to do', async t => {
     reason: 'bitmap-absent',
     remedy: /--add/,
   })
+})
+
+t.test('an encrypted image is read by way of who has the key', async t => {
+  const image = join(t.testdir({}), 'luks.qcow2')
+  const secret = ['--object', 'secret,id=key,data=abc']
+  const luks = 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10'
+  qemuImg('create', '-q', ...secret, '-f', 'qcow2', '-o', luks, image, '16M')
+  const encrypted = { reason: 'image-encrypted', remedy: /serve it with qemu-nbd.* with the key/ }
+  t.match(await status(t, `qcow2:${image}`), { trackers: [], ...encrypted })
+  t.match((await say('cbt', 'status', `qcow2:${image}`)).stdout, /because +the image is encrypted/)
+  const keyed = `driver=qcow2,file.filename=${image},encrypt.key-secret=key`
+  qemuImg('bitmap', '--add', ...secret, '--image-opts', keyed, 'monday')
+  t.match(await status(t, `qcow2:${image}`), { trackers: [{ name: 'monday' }], ...encrypted })
 })
 
 t.test('what an NBD server exports', async t => {
@@ -161,6 +174,11 @@ t.test('the disks of a machine', async t => {
   t.match(stdout, /^disk +disk0$/m)
   const row = `${checkpoint} +64.00 KiB +64.00 KiB +an incremental \\(superset\\) +mover +recording, persistent`
   t.match(stdout, new RegExp(`^${row}$`, 'm'))
+  t.notMatch(
+    stdout,
+    new RegExp(`^${checkpoint}$`, 'm'),
+    'of what needs no words there is no section',
+  )
   t.equal((await say('cbt', 'status', source, '--quiet')).stdout, `${checkpoint}\n`)
 })
 
@@ -183,7 +201,7 @@ t.test('what cannot be', async t => {
     [['cbt', 'status', `qmp:${dir}/none/x`], 4, /this is the socket of a QMP/],
     [['cbt', 'status', `libvirt:vm?socket=${dir}/none`], 4, /libvirt/],
     [['cbt', 'status', join(dir, 'missing')], 4, /cannot be found/],
-    [['cbt', 'status', `qcow2:${dir}/raw`], 4, /not a sound qcow2 image/],
+    [['cbt', 'status', `qcow2:${dir}/raw`], 4, /not a sound qcow2 image.*\n *try: qemu-img check/],
     [['cbt', 'status', 'nbd+unix:///x?socket=/no'], 4, /No such file/],
   ]
   for (const [argv, code, message] of rows) {

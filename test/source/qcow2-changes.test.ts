@@ -314,11 +314,16 @@ t.test('files that are no image', async t => {
   const rows = [
     { path: join(dir, 'missing'), code: 'CHANGES_FAILED', message: /cannot read the change map/ },
     { path: dir, code: 'CHANGES_FAILED', message: /cannot read the change map/ },
-    { path: device, code: 'CHANGES_MALFORMED', message: /not a sound qcow2 image/ },
+    {
+      path: device,
+      code: 'CHANGES_MALFORMED',
+      message: /not a sound qcow2 image/,
+      remedy: /qemu-img check/,
+    },
   ]
-  for (const { path, code, message } of rows) {
+  for (const { path, ...expected } of rows) {
     const asked = qcow2Changes({ path, bitmap: 'monday' }).changed(volume)
-    await t.rejects(asked, { code, message, stage: 'plan' }, path)
+    await t.rejects(asked, { ...expected, stage: 'plan' }, path)
   }
 })
 

@@ -257,7 +257,7 @@ t.test('an image in use is refused, and one that is read is not given to a write
   await t.rejects(openSource(`qcow2:${image}`), {
     code: 'SOURCE_UNUSABLE',
     message: /a program has it open for writing/,
-    remedy: /NBD/,
+    remedy: /qmp:PATH\/NODE or libvirt:DOMAIN.*NBD/,
   })
   await daemon.quit()
   const source = await openSource(`qcow2:${image}`)
