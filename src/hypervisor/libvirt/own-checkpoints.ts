@@ -21,8 +21,8 @@ export type DiskLineage = Pick<DiskHistory, 'disk' | 'lineage'>
 const NAME = /^mover-[0-9a-f]{16}$/
 const DESCRIPTION = 'made by mover, which deletes it: '
 
-/** Why a disk is read whole of which libvirt lists a checkpoint. */
-export const BROKEN_BITMAP = 'the bitmap is missing or broken, as after a crash'
+/** Why a disk is read whole of which libvirt lists a checkpoint; which of these it is, it does not tell. */
+export const BROKEN_BITMAP = 'the bitmap is missing or broken, or disabled (not recording)'
 
 /** A name that no other run has. */
 export function newCheckpointName(): string {

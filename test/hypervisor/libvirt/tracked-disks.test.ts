@@ -133,3 +133,32 @@ t.test('of a domain that is off: what its images have', async t => {
   const lost = { ...own, health: 'lost', reason: 'bitmap-absent', remedy: /reads the disk whole/ }
   t.match(await status(), [{ trackers: [lost, theirs, gone] }, UNTRACKED])
 })
+
+t.test('of a bitmap that somebody disabled', async t => {
+  const { libvirtd, status, backedUp } = await scene(t)
+  const full = await backedUp()
+  const query = '{"execute":"query-named-block-nodes"}'
+  const said = await libvirtd.virsh('qemu-monitor-command', 'vm', query)
+  const { return: nodes } = JSON.parse(said) as { return: Record<string, unknown>[] }
+  const node = nodes.find(found => 'dirty-bitmaps' in found)?.['node-name']
+  const disable = {
+    execute: 'block-dirty-bitmap-disable',
+    arguments: { node, name: full?.checkpoint },
+  }
+  await libvirtd.virsh('qemu-monitor-command', 'vm', JSON.stringify(disable))
+  t.match(await status(), [
+    {
+      trackers: [
+        {
+          name: full?.checkpoint,
+          health: 'lost',
+          reason: /or disabled \(not recording\)$/,
+          remedy: /reads the disk whole.*who disables bitmaps/,
+        },
+      ],
+    },
+    UNTRACKED,
+  ])
+  t.match(await backedUp(), { mode: 'rescan', reason: /or disabled \(not recording\)$/ })
+  t.match(await backedUp(), { mode: 'incremental' })
+})
