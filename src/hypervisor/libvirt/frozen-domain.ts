@@ -1,4 +1,5 @@
 /** A point in time of a running domain: a pull-mode backup job, and the checkpoint made with it. */
+import { dirname } from 'node:path'
 import { throwIfAborted, type AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
 import {
@@ -58,8 +59,29 @@ export async function freezeDomain(domain: Domain, options: FreezeOptions): Prom
     return frozenDomain(domain, folder, { ...options, lost })
   } catch (error) {
     await folder[Symbol.asyncDispose]()
-    throw error
+    throw isAboutFolder(error, folder) ? withScratchRemedy(error) : error
   }
+}
+
+/** libvirt has no number of its own for what QEMU may not do to a file; it names the file, or says why. */
+function isAboutFolder(error: unknown, { socket }: ScratchFolder): error is MoverError {
+  if (!(error instanceof MoverError) || error.remedy !== null) return false
+  return error.message.includes(dirname(socket)) || /Permission denied/.test(error.message)
+}
+
+function withScratchRemedy(error: MoverError): MoverError {
+  const { code, message, stage, offset, details, retryable } = error
+  const remedy =
+    "name another folder with --scratch DIR: QEMU's user has to be able to write there, and to go through " +
+    'the folders above it, and its AppArmor or SELinux to let it'
+  return new MoverError(code, message, {
+    stage,
+    offset,
+    remedy,
+    details,
+    retryable,
+    cause: error,
+  })
 }
 
 /** Begins the job; gives the targets of disks that have lost their bitmaps. */

@@ -806,3 +806,17 @@ t.test('libvirt has forgotten the checkpoint: a rescan, and then tracking again'
   await matchesImages(t, here, next)
   t.strictSame(modes(await ran(here.options)), ['incremental', 'incremental'])
 })
+
+t.test('a scratch folder that QEMU cannot use is told, with what it needs', async t => {
+  const here = await backedUpScene(t)
+  const scratch = join(here.folder, 'unseen')
+  mkdirSync(scratch)
+  // Mounted after libvirt has begun, it is there for mover and not for QEMU.
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', scratch])
+  t.teardown(() => execFileSync('umount', [scratch]))
+  await t.rejects(ran({ ...here.options, scratch }), {
+    code: 'HYPERVISOR_FAILED',
+    remedy: /--scratch DIR.*QEMU's user.*write/,
+  })
+  t.strictSame(readdirSync(scratch), [])
+})
