@@ -16,11 +16,15 @@ const WORDS = new Map([
   ['damaged', 'chunks of the parent are lost, as mover verify tells'],
   [
     'no-bitmap',
-    'the machine has no bitmap that counts from a backup: it was restarted, or this is new',
+    'the machine has no bitmap that counts from a backup: it was restarted, or this disk or overlay is new',
   ],
   ['backing-unknown', 'an image below the image cannot be looked at'],
   ['bitmap-absent', 'the image has no such dirty bitmap'],
   ['bitmap-disabled', 'the dirty bitmap was disabled, and did not record what was written since'],
+  [
+    'bitmap-elsewhere',
+    'another node of the machine has the bitmap, as after an external snapshot: the guest writes to an overlay',
+  ],
   ['bitmap-gap', 'an image between others that have the dirty bitmap lacks it'],
   ['bitmap-in-use', 'the dirty bitmap was not saved: its writer runs, or was killed'],
   ['bitmap-inconsistent', 'the machine was not shut down cleanly, and its bitmap is void'],

@@ -12,7 +12,7 @@ export interface BitmapPlan {
   /** The bitmap that records all since the checkpoint of its name, once the rest is done; null: none does. */
   readonly kept: string | null
   /** Why none does; null where one does. */
-  readonly lost: 'no-bitmap' | 'bitmap-inconsistent' | 'bitmap-disabled' | null
+  readonly lost: 'no-bitmap' | 'bitmap-elsewhere' | 'bitmap-inconsistent' | 'bitmap-disabled' | null
   /** Bitmaps to merge into `kept`. */
   readonly merge: readonly string[]
   /** Whether `kept` has to record again. */

@@ -1,6 +1,6 @@
 import type { AbortOptions } from '../../core/abort.js'
 import { bitmapsOf, planBitmaps, type BitmapPlan } from './bitmap-plan.js'
-import { readBlockState } from './block-state.js'
+import { readBlockState, type BlockNode } from './block-state.js'
 import type { QmpClient } from './qmp-client.js'
 
 /** Whose bitmaps, and what is committed. */
@@ -37,5 +37,11 @@ export async function settleBitmaps(
   for (const name of remove) {
     await qmp.execute('block-dirty-bitmap-remove', { node, name }, options)
   }
-  return plan
+  const isElsewhere = plan.lost === 'no-bitmap' && hasBitmap(nodes.values(), committed.at(-1))
+  return isElsewhere ? { ...plan, lost: 'bitmap-elsewhere' } : plan
+}
+
+/** Whether some node has it: names of bitmaps are of one checkpoint. */
+function hasBitmap(nodes: Iterable<BlockNode>, name: string | undefined): boolean {
+  return [...nodes].some(({ bitmaps }) => bitmaps.some(bitmap => bitmap.name === name))
 }

@@ -129,7 +129,7 @@ const rows: readonly Row[] = [
     },
     disk: 'dev-disk0',
     image: 'overlay.qcow2',
-    next: { mode: 'rescan', reason: 'no-bitmap' },
+    next: { mode: 'rescan', reason: 'bitmap-elsewhere' },
   },
 ]
 
