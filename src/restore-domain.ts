@@ -5,12 +5,19 @@ import { writeDurableFile } from './backend/durable-file.js'
 import type { AbortOptions } from './core/abort.js'
 import type { BudgetOptions } from './core/budgets.js'
 import { MoverError } from './core/errors.js'
+import { invariant } from './core/invariant.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Manifest } from './core/manifest.js'
 import { isNbdUri } from './core/nbd-uri.js'
+import type { WarningEvent } from './core/progress.js'
+import { isQcow2Name, qcow2PathOf } from './core/qcow2-name.js'
 import { DOMAIN_XML_NAME } from './hypervisor/libvirt/domain-attachments.js'
 import { diskOfIdentity } from './hypervisor/libvirt/domain-disks.js'
-import { restoredDomain, type RestoredPlace } from './hypervisor/libvirt/restored-domain-xml.js'
+import {
+  qcow2Disks,
+  restoredDomain,
+  type RestoredPlace,
+} from './hypervisor/libvirt/restored-domain-xml.js'
 import type { Repository } from './repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
 import { readAttachment } from './store/attachments.js'
@@ -22,9 +29,12 @@ export interface RestoreDomainOptions extends AbortOptions, BudgetOptions, DiskO
   readonly repository: Repository
   /** A reference to the manifest of one disk; those of the same set are restored with it. */
   readonly manifest: string
-  /** A folder for the disks, `vda.raw` and so on; it is made where it is not there. */
+  /**
+   * A folder for the disks; it is made where it is not there. What was a qcow2 image becomes `vda.qcow2`, and any
+   * other disk `vda.raw`.
+   */
   readonly folder: string
-  /** Other places, by the disk's name: a file that is made, or a block device. */
+  /** Other places, by the disk's name: a file that is made, `qcow2:FILE`, or a block device. */
   readonly places?: Readonly<Record<string, string>>
   /** The file that the domain's description is written to; it must not be there yet. */
   readonly domainXml: string
@@ -62,13 +72,17 @@ async function run(options: Options, context: JobContext): Promise<RestoreDomain
   const named = await repository.resolve(options.manifest, null, { signal })
   const description = await descriptionOf(named, options)
   const members = await membersOf(named, repository)
-  const targets = targetsOf(members, options)
+  const images = qcow2Disks(description)
+  const targets = targetsOf(members, images, options)
+  for (const warning of lostFormats(targets, images)) emit(warning)
   await refuseExisting(domainXml)
   await mkdir(options.folder, { recursive: true })
   const disks: RestoreResult[] = []
   for (const [disk, manifest] of members) {
+    const target = targets.get(disk)
+    invariant(target !== undefined, 'every disk has a target')
     emit({ type: 'stage', stage: `disk ${disk}` })
-    disks.push(await restoreDisk(manifest, targets.get(disk) ?? '', options, context))
+    disks.push(await restoreDisk(manifest, target, options, context))
   }
   const { name, xml, missing } = restoredDomain(description, await placesOf(targets))
   for (const what of missing) {
@@ -123,28 +137,59 @@ async function membersOf(
   )
 }
 
+/** What each disk is restored to, by its name; each keeps its format where no place is named for it. */
 function targetsOf(
   members: ReadonlyMap<string, Manifest>,
+  images: ReadonlySet<string>,
   { folder, places = {} }: Options,
-): ReadonlyMap<string, string> {
+): ReadonlyMap<string, DiskTarget> {
   for (const [disk, place] of Object.entries(places)) {
     if (!members.has(disk) || isNbdUri(place)) {
       const why = members.has(disk) ? 'libvirt needs a file or a device' : 'there is no such disk'
       throw new MoverError('ARGUMENT_INVALID', `disk ${disk} cannot go to ${place}: ${why}`)
     }
   }
-  const pathOf = (disk: string) => resolve(places[disk] ?? join(folder, `${disk}.raw`))
-  return new Map([...members.keys()].map(disk => [disk, pathOf(disk)]))
+  const placeOf = (disk: string) =>
+    places[disk] ??
+    (images.has(disk) ? `qcow2:${join(folder, `${disk}.qcow2`)}` : join(folder, `${disk}.raw`))
+  return new Map([...members.keys()].map(disk => [disk, diskTarget(placeOf(disk))]))
+}
+
+interface DiskTarget {
+  readonly path: string
+  readonly format: RestoredPlace['format']
+}
+
+/** Of an absolute path: libvirt takes no other. */
+function diskTarget(place: string): DiskTarget {
+  return isQcow2Name(place)
+    ? { path: resolve(qcow2PathOf(place)), format: 'qcow2' }
+    : { path: resolve(place), format: 'raw' }
+}
+
+/** Before the disks are written: a raw one keeps no bitmap, and so its backups are rescans. */
+function* lostFormats(
+  targets: ReadonlyMap<string, DiskTarget>,
+  images: ReadonlySet<string>,
+): Generator<WarningEvent> {
+  for (const [disk, { path, format }] of targets) {
+    if (format === 'qcow2' || !images.has(disk)) continue
+    const message =
+      `disk ${disk} was a qcow2 image, and ${path} is raw: it keeps no bitmap over a restart, and is then ` +
+      `read whole at its backup; --disk ${disk}=qcow2:FILE makes an image again`
+    yield { type: 'warning', code: 'FORMAT_CHANGED', message }
+  }
 }
 
 async function restoreDisk(
   manifest: Manifest,
-  target: string,
+  { path, format }: DiskTarget,
   options: Options,
   { emit, signal }: JobContext,
 ): Promise<RestoreResult> {
   const { repository, force, readBack, workers, bytesInFlight, bytesPerSecond } = options
   const given = { force, readBack, workers, bytesInFlight, bytesPerSecond }
+  const target = format === 'qcow2' ? `qcow2:${path}` : path
   const job = restore({ repository, manifest: manifest.id, target, signal, ...definedOnly(given) })
 
   await using running = job
@@ -160,12 +205,12 @@ function definedOnly<T extends object>(options: T): { [K in keyof T]: Exclude<T[
 }
 
 async function placesOf(
-  targets: ReadonlyMap<string, string>,
+  targets: ReadonlyMap<string, DiskTarget>,
 ): Promise<ReadonlyMap<string, RestoredPlace>> {
   const places = new Map<string, RestoredPlace>()
-  for (const [disk, path] of targets) {
+  for (const [disk, { path, format }] of targets) {
     const isBlock = (await stat(path)).isBlockDevice()
-    places.set(disk, { type: isBlock ? 'block' : 'file', path })
+    places.set(disk, { type: isBlock ? 'block' : 'file', path, format })
   }
   return places
 }

@@ -116,7 +116,7 @@ t.test('a lost domain starts again, with the bytes of its last backup', async t 
   const words = ['restore', 'vm/vda@latest', images, '--domain-xml', description]
   const restored = await runMoverJson(words, { repository })
   t.match(restored, { code: 0, result: { domain: 'vm', missing: [] } }, restored.stderr)
-  t.strictSame(readdirSync(images).sort(), ['vda.raw', 'vdb.raw'])
+  t.strictSame(readdirSync(images).sort(), ['vda.qcow2', 'vdb.qcow2'])
   await libvirtd.virsh('define', description)
   await libvirtd.virsh('start', 'vm')
   await prints(serial, `${'n'.repeat(512)}${'w'.repeat(512)}`)
@@ -125,21 +125,40 @@ t.test('a lost domain starts again, with the bytes of its last backup', async t 
   t.match(defined, /<serial>S0<\/serial>/)
   t.match(defined, /<serial>S1<\/serial>/)
 
+  await backsUpByBitmaps({ libvirtd, repository, backup }, t)
+
   const again = await runMoverJson(words, { repository })
   t.match(again.error, { code: 'TARGET_EXISTS' })
   await libvirtd.virsh('destroy', 'vm')
   const place = join(libvirtd.folder, 'elsewhere.img')
   const others = ['--domain-xml', `${description}.2`, '--disk', `vda=${place}`, '--force=exists']
-  const older = await runMoverJson(['restore', 'vm/vda@latest~1', images, ...others], {
+  const older = await runMoverJson(['restore', 'vm/vda@latest~3', images, ...others], {
     repository,
   })
   t.equal(older.code, 0, older.stderr)
+  const [warning, ...more] = older.lines.filter(({ type }) => type === 'warning')
+  t.match(warning, { code: 'FORMAT_CHANGED', message: /disk vda was a qcow2 image/ })
+  t.strictSame(more, [])
   t.match(readFileSync(`${description}.2`, 'utf8'), new RegExp(`<source file='${place}'/>`))
   await libvirtd.virsh('define', `${description}.2`)
   rmSync(serial)
   await libvirtd.virsh('start', 'vm')
   await prints(serial, 'old. and old')
 })
+
+/** The restored images keep bitmaps, as those did that were lost. */
+async function backsUpByBitmaps(
+  { libvirtd, repository, backup }: Pick<Scene, 'libvirtd' | 'repository' | 'backup'>,
+  t: Test,
+): Promise<void> {
+  const first = await runMoverJson(backup, { repository })
+  t.match(first, { code: 0, result: { disks: [{ mode: 'rescan' }, { mode: 'rescan' }] } })
+  await libvirtd.virsh('destroy', 'vm')
+  await libvirtd.virsh('start', 'vm')
+  const next = await runMoverJson(backup, { repository })
+  const incremental = { mode: 'incremental', reason: null }
+  t.match(next, { code: 0, result: { disks: [incremental, incremental] } }, next.stderr)
+}
 
 t.test('what cannot be a whole domain is refused', async t => {
   const { libvirtd, repository, images, backup } = await scene(t)

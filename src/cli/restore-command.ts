@@ -57,13 +57,14 @@ const OPTIONS = {
     completes: 'file',
     help:
       'write all disks of the domain that MANIFEST is of, as they were at that moment, and into FILE a ' +
-      'description from which libvirt defines it again. TARGET is then a folder, for DISK.raw',
+      'description from which libvirt defines it again. TARGET is then a folder, for DISK.qcow2 where it was ' +
+      'an image, and DISK.raw',
   },
   disk: {
     value: 'DISK=TARGET',
     parse: parseDiskPlace,
     many: true,
-    help: 'with --domain-xml, a file or a device that one disk is to be written to',
+    help: 'with --domain-xml, what one disk is to be written to: a file, a device, or qcow2:FILE',
   },
   ...BUDGET_OPTIONS,
   'dry-run': { help: 'say what would be written; write nothing' },

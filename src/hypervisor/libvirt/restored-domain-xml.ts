@@ -9,6 +9,7 @@ import { diskElements, targetOf } from './domain-disks.js'
 export interface RestoredPlace {
   readonly type: 'file' | 'block'
   readonly path: string
+  readonly format: 'raw' | 'qcow2'
 }
 
 export interface RestoredDomain {
@@ -18,7 +19,17 @@ export interface RestoredDomain {
   readonly missing: readonly string[]
 }
 
-/** Puts the disks where `places` says, by their targets. The images are raw. */
+/** The disks, by their targets, that were qcow2 images. */
+export function qcow2Disks(description: string): ReadonlySet<string> {
+  const disks = diskElements(parseXml(description))
+  return new Set(disks.filter(isQcow2).map(targetOf))
+}
+
+function isQcow2(disk: XmlElement): boolean {
+  return attributeOf(childOf(disk, 'driver'), 'type') === 'qcow2'
+}
+
+/** Puts the disks where `places` says, by their targets. */
 export function restoredDomain(
   description: string,
   places: ReadonlyMap<string, RestoredPlace>,
@@ -53,15 +64,29 @@ function diskEdits(disk: XmlElement, place: RestoredPlace, description: string):
   const attribute = place.type === 'block' ? 'dev' : 'file'
   const driver = childOf(disk, 'driver')
   const options = new Map([['name', 'qemu'], ...(driver?.attributes ?? [])])
-  options.set('type', 'raw')
-  const inner = driver === null ? '' : description.slice(driver.contentStart, driver.contentEnd)
+  options.set('type', place.format)
   const text =
     `${openTag('disk', new Map([...disk.attributes, ['type', place.type]]))}` +
-    `${openTag('driver', options)}${inner}</driver>` +
+    `${openTag('driver', options)}${driverContent(driver, place, description)}</driver>` +
     `<source ${attribute}='${escapeXml(place.path)}'/>`
   const opening = { start: disk.start, end: disk.contentStart, text }
   const gone = OLD_PLACE.flatMap(name => childrenOf(disk, name))
   return [opening, ...gone.map(({ start, end }) => ({ start, end, text: '' }))]
+}
+
+/** libvirt refuses a cache for the tables of a raw disk, which has none. */
+function driverContent(
+  driver: XmlElement | null,
+  { format }: RestoredPlace,
+  description: string,
+): string {
+  if (driver === null) return ''
+  const gone = format === 'raw' ? childrenOf(driver, 'metadata_cache') : []
+  const content = { start: driver.contentStart, end: driver.contentEnd }
+  return edited(
+    description.slice(0, content.end),
+    [{ start: 0, end: content.start }, ...gone].map(({ start, end }) => ({ start, end, text: '' })),
+  )
 }
 
 function openTag(name: string, attributes: ReadonlyMap<string, string>): string {

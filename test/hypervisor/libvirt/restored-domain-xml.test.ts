@@ -1,5 +1,5 @@
 import t from 'tap'
-import { restoredDomain } from '../../../src/hypervisor/libvirt/restored-domain-xml.js'
+import { qcow2Disks, restoredDomain } from '../../../src/hypervisor/libvirt/restored-domain-xml.js'
 
 const DESCRIPTION = `<domain type='kvm'>
   <name>vm &amp; co</name><uuid>8f9a2c61-1f0e-4a9b-9d3e-0a1b2c3d4e5f</uuid>
@@ -24,12 +24,12 @@ t.test('only the places of the disks are changed, and what is missing is named',
   const { name, xml, missing } = restoredDomain(
     DESCRIPTION,
     new Map([
-      ['vda', { type: 'file', path: `/d/it's.raw` }],
-      ['vdb', { type: 'block', path: '/dev/sdx' }],
+      ['vda', { type: 'file', path: `/d/it's.raw`, format: 'raw' }],
+      ['vdb', { type: 'block', path: '/dev/sdx', format: 'raw' }],
     ]),
   )
   t.equal(name, 'vm & co')
-  const disk = `<disk type='file' device='disk' model='virtio'><driver name='qemu' type='raw' cache='none'><metadata_cache/></driver><source file='/d/it&#39;s.raw'/>`
+  const disk = `<disk type='file' device='disk' model='virtio'><driver name='qemu' type='raw' cache='none'></driver><source file='/d/it&#39;s.raw'/>`
   const wanted = DESCRIPTION.replace(/<disk type='network'[^]*?(?=\n {6}<target)/, '@')
     .replace('@', `${disk}${'\n      '.repeat(4).slice(0, -7)}`)
     .replace(
@@ -43,4 +43,14 @@ t.test('only the places of the disks are changed, and what is missing is named',
     `the firmware's variables, /nvram/vm.fd`,
     'the state of its TPM',
   ])
+})
+
+t.test('a disk that was an image, and is one again, keeps what is said of images', async t => {
+  t.strictSame([...qcow2Disks(DESCRIPTION)], ['vda'])
+  const place = { type: 'file', path: '/d/vda.qcow2', format: 'qcow2' } as const
+  const { xml } = restoredDomain(DESCRIPTION, new Map([['vda', place]]))
+  t.match(
+    xml,
+    `<driver name='qemu' type='qcow2' cache='none'><metadata_cache/></driver><source file='/d/vda.qcow2'/>`,
+  )
 })
