@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { backup, type BackupOptions, type BackupResult } from './backup.js'
 import type { AbortOptions } from './core/abort.js'
 import type { BudgetOptions } from './core/budgets.js'
+import { errorKind, MoverError } from './core/errors.js'
 import { invariant } from './core/invariant.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { BackupSet, Manifest } from './core/manifest.js'
@@ -17,6 +18,7 @@ import type { AuditPolicy } from './plan/audit-plan.js'
 import type { Repository } from './repository.js'
 import { lostChanges } from './source/lost-changes.js'
 import { nbdChanges } from './source/nbd-changes.js'
+import { errorOfDisk, tellDisk } from './of-disk.js'
 import { openSource } from './source/open-source.js'
 import { qcow2Changes } from './source/qcow2-changes.js'
 
@@ -120,15 +122,21 @@ interface DiskRequest extends Omit<MachineRequest, 'volume'> {
   readonly set: BackupSet | null
 }
 
+/** Of several disks, its events and its failure name it; but not what befell the view of all of them. */
 async function backupDisk(disk: FrozenDisk, request: DiskRequest): Promise<BackupResult> {
-  const { voided } = request.point
-  if (voided === undefined) return readDisk(disk, request)
-  const signal = AbortSignal.any([request.signal, voided])
+  const { point, signal, emit, set } = request
+  const { voided } = point
   try {
-    return await readDisk(disk, { ...request, signal })
+    return await readDisk(disk, {
+      ...request,
+      emit: set === null ? emit : tellDisk(emit, disk.name),
+      signal: voided === undefined ? signal : AbortSignal.any([signal, voided]),
+    })
   } catch (error) {
     // Not the reading failed: what was to be read is no more.
-    throw voided.aborted ? voided.reason : error
+    if (voided?.aborted === true) throw voided.reason
+    if (error instanceof MoverError && errorKind(error.code) === 'source') await point.check()
+    throw set === null ? error : errorOfDisk(error, disk.name)
   }
 }
 

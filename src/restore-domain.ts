@@ -18,6 +18,7 @@ import {
   restoredDomain,
   type RestoredPlace,
 } from './hypervisor/libvirt/restored-domain-xml.js'
+import { errorOfDisk, tellDisk } from './of-disk.js'
 import type { Repository } from './repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
 import { readAttachment } from './store/attachments.js'
@@ -81,8 +82,7 @@ async function run(options: Options, context: JobContext): Promise<RestoreDomain
   for (const [disk, manifest] of members) {
     const target = targets.get(disk)
     invariant(target !== undefined, 'every disk has a target')
-    emit({ type: 'stage', stage: `disk ${disk}` })
-    disks.push(await restoreDisk(manifest, target, options, context))
+    disks.push(await restoreOfSet(disk, { manifest, target, options, context }))
   }
   const { name, xml, missing } = restoredDomain(description, await placesOf(targets))
   for (const what of missing) {
@@ -181,12 +181,31 @@ function* lostFormats(
   }
 }
 
-async function restoreDisk(
-  manifest: Manifest,
-  { path, format }: DiskTarget,
-  options: Options,
-  { emit, signal }: JobContext,
-): Promise<RestoreResult> {
+interface DiskRestore {
+  readonly manifest: Manifest
+  readonly target: DiskTarget
+  readonly options: Options
+  readonly context: JobContext
+}
+
+/** Says of which disk its events and its failure are. */
+async function restoreOfSet(disk: string, request: DiskRestore): Promise<RestoreResult> {
+  const { manifest, context } = request
+  if (manifest.set === null) return restoreDisk(request)
+  try {
+    const emit = tellDisk(context.emit, disk)
+    return await restoreDisk({ ...request, context: { ...context, emit } })
+  } catch (error) {
+    throw errorOfDisk(error, disk)
+  }
+}
+
+async function restoreDisk({
+  manifest,
+  target: { path, format },
+  options,
+  context: { emit, signal },
+}: DiskRestore): Promise<RestoreResult> {
   const { repository, force, readBack, workers, bytesInFlight, bytesPerSecond } = options
   const given = { force, readBack, workers, bytesInFlight, bytesPerSecond }
   const target = format === 'qcow2' ? `qcow2:${path}` : path

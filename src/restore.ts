@@ -1,7 +1,7 @@
 import type { AbortOptions } from './core/abort.js'
 import { withBudgetDefaults, type BudgetOptions } from './core/budgets.js'
 import { slotRunBytes, type Geometry } from './core/chunk.js'
-import { MoverError } from './core/errors.js'
+import { MoverError, retold } from './core/errors.js'
 import { startJob, type Job } from './core/job.js'
 import type { Manifest } from './core/manifest.js'
 import type { MoverEvent } from './core/progress.js'
@@ -212,11 +212,8 @@ async function restoreAndFlush(plan: RestorePlan, comparison: Comparison): Promi
 }
 
 /** The error of a restore that had begun to change what was there. */
-function leftMixed(error: MoverError, target: Target): MoverError {
-  const { code, stage, offset, remedy, details, retryable } = error
-  const mixed = `${target.name} holds a mixture until a restore to it has ended`
-  const options = { stage, offset, remedy, details, retryable, cause: error }
-  return new MoverError(code, `${error.message}; ${mixed}`, options)
+function leftMixed(error: MoverError, { name }: Target): MoverError {
+  return retold(error, `${error.message}; ${name} holds a mixture until a restore to it has ended`)
 }
 
 async function writeTarget(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {

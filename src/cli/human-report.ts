@@ -24,8 +24,10 @@ export class HumanReport implements Report {
 
   async event(event: MoverEvent): Promise<void> {
     const { prefix, progress } = this.#parts
-    if (event.type === 'stage') progress?.enterStage(event.stage)
-    else if (event.type === 'progress') await progress?.show(event)
+    const { disk } = event
+    if (event.type === 'stage') {
+      progress?.enterStage(disk === undefined ? event.stage : `${printable(disk)} ${event.stage}`)
+    } else if (event.type === 'progress') await progress?.show(event)
     else await this.#say(`${prefix}: ${noticeOf(event)}`)
   }
 
@@ -55,11 +57,12 @@ export class HumanReport implements Report {
 type Notice = Exclude<MoverEvent, { type: 'stage' | 'progress' }>
 
 function noticeOf(event: Notice): string {
+  const disk = event.disk === undefined ? '' : `disk ${printable(event.disk)}: `
   switch (event.type) {
     case 'warning':
-      return `warning: ${printable(event.message)}`
+      return `warning: ${disk}${printable(event.message)}`
     case 'fallback':
-      return printable(event.message)
+      return `${disk}${printable(event.message)}`
     case 'damage':
       return `damaged ${event.damage.kind} ${printable(event.damage.name)}: ${printable(event.damage.message)}`
   }

@@ -154,8 +154,8 @@ const manifestFields: Fields<Manifest> = {
 }
 
 const events: Readonly<Record<string, Schema>> = {
-  stage: line<StageEvent>('a step begins', { type: { const: 'stage' }, stage: text }),
-  progress: line<ProgressEvent>('how far the step is; its counters never run backwards', {
+  stage: event<StageEvent>('a step begins', { type: { const: 'stage' }, stage: text }),
+  progress: event<ProgressEvent>('how far the step is; its counters never run backwards', {
     type: { const: 'progress' },
     bytesDone: count,
     bytesTotal: count,
@@ -164,19 +164,19 @@ const events: Readonly<Record<string, Schema>> = {
     limitedBy: { enum: ['read', 'compute', 'write', 'rate', null] },
     bytes: { oneOf: [{ $ref: '#/$defs/byteOutcome' }, { type: 'null' }] },
   }),
-  warning: line<WarningEvent>('something to look at; the job goes on', {
+  warning: event<WarningEvent>('something to look at; the job goes on', {
     type: { const: 'warning' },
     code: text,
     message: text,
   }),
-  fallback: line<FallbackEvent>('the job does something else than was asked for', {
+  fallback: event<FallbackEvent>('the job does something else than was asked for', {
     type: { const: 'fallback' },
     requested: text,
     mode: text,
     reason: text,
     message: text,
   }),
-  damage: line<DamageEvent>('damage just found; the result lists it again', {
+  damage: event<DamageEvent>('damage just found; the result lists it again', {
     type: { const: 'damage' },
     damage: { $ref: '#/$defs/damage' },
   }),
@@ -358,6 +358,13 @@ function record<T>(description: string, fields: Fields<T>): Schema {
 
 function line<T>(description: string, fields: Fields<T>): Schema {
   return record<T>(description, fields)
+}
+
+/** Of several disks, it may say which. */
+function event<T extends { type: string }>(description: string, fields: Fields<T>): Schema {
+  const { properties, ...schema } = record<T>(description, fields)
+  const disk = { ...text, description: 'which disk it is of, in a job of several' }
+  return { ...schema, properties: { ...properties, disk } }
 }
 
 function result<T extends { operation: string }>(fields: Fields<T>): Schema {

@@ -27,6 +27,20 @@ export class MoverError extends Error {
   }
 }
 
+/** The same fault in other words, for whoever knows more of it than the thrower did; `error` is its cause. */
+export function retold(
+  error: MoverError,
+  message: string,
+  details: Readonly<Record<string, unknown>> = {},
+): MoverError {
+  const { code, stage, offset, remedy, retryable } = error
+  const all = error.details === null ? details : { ...error.details, ...details }
+  return new MoverError(code, message, {
+    ...{ stage, offset, remedy, retryable, cause: error },
+    details: Object.keys(all).length === 0 ? null : all,
+  })
+}
+
 /** What a system says when it was only busy, out of something, or cut off for a while. */
 const TRANSIENT: readonly unknown[] = [
   'EAGAIN',

@@ -1,7 +1,13 @@
 /** The events of a job: one schema for the library's events and the JSON lines of the binary. */
 
 /** What a job says while it runs; within a stage, counters never run backwards. */
-export type MoverEvent = StageEvent | ProgressEvent | WarningEvent | FallbackEvent | DamageEvent
+export type MoverEvent = (StageEvent | ProgressEvent | WarningEvent | FallbackEvent | DamageEvent) &
+  OfDisk
+
+/** In a job of several disks, which one an event is of; absent where it is of all, or there is but one. */
+export interface OfDisk {
+  readonly disk?: string
+}
 
 /** A step begins: 'plan', 'read', 'audit', 'commit', 'flush', … */
 export interface StageEvent {

@@ -41,6 +41,18 @@ t.test('the progress line makes room for whatever is said', async t => {
   t.equal(stdout.text, 'done\n')
 })
 
+t.test('of several disks it is said which', async t => {
+  const { report, stderr } = reportOn()
+  await report.event({ type: 'stage', stage: 'read', disk: 'vdb' })
+  await report.event(progressEvent({ bytesDone: 1, bytesTotal: 2 }))
+  await report.event({ type: 'warning', code: 'X', message: 'look', disk: 'vdb\x1b' })
+  t.equal(
+    stderr.text,
+    '\r\x1b[Kvdb read  1 B of 2 B   50%  0 B/s' +
+      '\r\x1b[Kmover: backup: warning: disk vdb\\x1b: look\n',
+  )
+})
+
 t.test('quiet leaves bare ids, and what must be seen', async t => {
   const { report, stdout, stderr } = reportOn({ isQuiet: true })
   await report.event(progressEvent({ bytesDone: 1, bytesTotal: 2 }))

@@ -24,6 +24,7 @@ t.test('every kind of line fits exactly one alternative', async t => {
   const bytes = { volume: 1, read: 1, carried: 0, zero: 0, deduplicated: 0, stored: 1, written: 9 }
   const lines: object[] = [
     { type: 'stage', stage: 'plan' },
+    { type: 'stage', stage: 'plan', disk: 'vda' },
     progressEvent({ etaSeconds: 1.5, limitedBy: 'compute' }),
     progressEvent({}),
     { type: 'warning', code: 'STOPPING', message: 'x' },

@@ -70,23 +70,28 @@ function pointInTime(
 ): Omit<PointInTime, 'attachments'> {
   const { domain } = open
   const committed = new Set<string>()
-  let isFull = null as MoverError | null
+  const full = new AbortController()
   const watch = watchScratch(scratch, error => {
-    isFull = error
+    full.abort(error)
     request.emit({ type: 'warning', code: 'SCRATCH_FULL', message: error.message })
     // Now, and not when the backup notices: until then each write of the guest takes more of it.
     orWarn(() => endBackup(domain), request).catch(() => {})
   })
   return {
     disks: frozen.disks.map(disk => frozenDisk(disk, { open, name, request, checkpoints })),
+    voided: full.signal,
     async check() {
-      if (isFull !== null) throw isFull
+      full.signal.throwIfAborted()
       if ((await domain.backupXml()) !== null) return
-      throw new MoverError('SOURCE_FAILED', `the backup job of domain '${domain.name}' has ended`, {
-        stage: 'read',
-        retryable: true,
-        remedy: 'see whether the domain still runs, and who ended the job; then back it up again',
-      })
+      throw new MoverError(
+        'SOURCE_CHANGED',
+        `the backup job of domain '${domain.name}' has ended`,
+        {
+          stage: 'read',
+          retryable: true,
+          remedy: 'see whether the domain still runs, and who ended the job; then back it up again',
+        },
+      )
     },
     async committed(disk) {
       // Its predecessor goes when the job has ended: until then libvirt reads from its bitmaps.

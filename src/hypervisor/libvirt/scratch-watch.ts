@@ -4,7 +4,7 @@ import { MoverError } from '../../core/errors.js'
 import { formatBytes } from '../../core/units.js'
 
 const LOOK_MS = 250
-/** Of what is left less than this part of the file system, or less than so much where that is little. */
+/** Too little is left where it is less than a quarter of the file system and less than 1 GiB. */
 const FREE_PART_MIN = 1 / 4
 const FREE_BYTES_MIN = 1024 ** 3
 
@@ -43,9 +43,11 @@ function spaceOrAll(folder: string): { readonly free: number; readonly total: nu
 
 function nearlyFull(folder: string, free: number): MoverError {
   const message =
-    `the scratch folder ${folder} has ${formatBytes(free)} left: the backup is given up, ` +
-    'because when it is full the writes of the guest fail'
-  return new MoverError('HYPERVISOR_FAILED', message, {
+    `the backup was given up for the guest's sake: the scratch folder ${folder} has ${formatBytes(free)} ` +
+    'left, and when it is full the writes of the guest fail'
+  return new MoverError('SOURCE_FAILED', message, {
+    stage: 'read',
+    retryable: true,
     remedy:
       'name a folder with more room with --scratch; as much as the disks have is always enough',
   })

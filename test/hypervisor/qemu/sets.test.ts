@@ -70,11 +70,18 @@ t.test('tracking is lost by the disk, and not by the set', async t => {
   const first = await backedUpMachine(machine, { repository, ...both })
   const bitmap = { node: 'disk1', name: first.disks[1]?.checkpoint }
   await machine.qmp.execute('block-dirty-bitmap-remove', bitmap)
-  const next = await backedUpMachine(machine, { repository, ...both })
-  t.match(next.disks, [
+  const words = ['backup', `qmp:${machine.socket}/disk0,disk1`, '--volume', both.volume]
+  const next = await runMoverJson([...words, '--scratch', machine.scratch], {
+    repository: repository.path,
+  })
+  t.match(next.result?.['disks'], [
     { mode: 'incremental', reason: null },
     { mode: 'rescan', reason: 'no-bitmap' },
   ])
+  t.match(
+    next.lines.filter(({ type }) => type === 'fallback'),
+    [{ disk: 'disk1', mode: 'rescan' }],
+  )
 })
 
 t.test(
@@ -87,7 +94,11 @@ t.test(
     await machine.guest('disk1', 'write -P 3 2M 64k')
     await machine.qmp.execute('block-dirty-bitmap-enable', lied)
     await machine.guest('disk0', 'write -P 3 2M 64k')
-    await t.rejects(backedUpMachine(machine, { repository, ...both }), { code: 'AUDIT_MISMATCH' })
+    await t.rejects(backedUpMachine(machine, { repository, ...both }), {
+      code: 'AUDIT_MISMATCH',
+      message: /^disk disk1: /,
+      details: { disk: 'disk1' },
+    })
     const latest = (await repository.manifests('vm-42/disk0')).at(-1)
     t.strictSame(await bitmapsOf(machine.qmp, 'disk0'), [`${latest?.checkpoint}+`])
     t.strictSame(await bitmapsOf(machine.qmp, 'disk1'), [`${lied.name}+`])
@@ -107,6 +118,9 @@ t.test('one command for two disks', async t => {
   const words = ['backup', `qmp:${socket}/disk0,disk1`, '--volume', 'vm-42', '--scratch', scratch]
   const ran = await runMoverJson(words, { repository: repository.path })
   t.match(ran, { code: 0, result: { disks: [{ mode: 'full' }, { mode: 'full' }] } }, ran.stderr)
+  const disksOf = (wanted: string) =>
+    ran.lines.filter(({ type }) => type === wanted).map(({ disk }) => disk)
+  t.strictSame([...new Set(disksOf('stage'))], [undefined, 'disk0', 'disk1'])
   const shown = await runMoverJson(['show', 'vm-42/disk1@latest'], { repository: repository.path })
   t.match(shown.result, { set: { id: ran.result?.['set'], members: 2 } })
 })
