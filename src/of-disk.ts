@@ -10,5 +10,5 @@ export function tellDisk(emit: JobContext['emit'], disk: string): JobContext['em
 /** The error, naming the disk in its message and as `details.disk`; what is no MoverError stays as it is. */
 export function errorOfDisk(error: unknown, disk: string): unknown {
   if (!(error instanceof MoverError)) return error
-  return retold(error, `disk ${disk}: ${error.message}`, { disk })
+  return retold(error, { message: `disk ${disk}: ${error.message}`, details: { disk } })
 }

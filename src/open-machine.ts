@@ -21,9 +21,23 @@ const SCHEMES: Readonly<Record<string, Opener>> = {
 
 type Opener = (name: string, options: MachineOptions) => Promise<Machine>
 
-/** Whether `name` means a machine that runs, and not a volume. */
+/** Whether `name` means a machine, and not a volume. */
 export function isMachineName(name: string): boolean {
   return schemeOf(name) !== undefined
+}
+
+/**
+ * Throws ARGUMENT_INVALID where a restore was to write to a machine: as a path it would be a file of that name,
+ * and the machine would seem to be restored.
+ */
+export function refuseMachineTarget(name: string): void {
+  if (!isMachineName(name)) return
+  throw new MoverError('ARGUMENT_INVALID', `'${name}' is a machine, and no target`, {
+    stage: 'open',
+    remedy:
+      'stop it, and write its disk: name qcow2:FILE, or the device; restore --domain-xml writes all ' +
+      `disks of a domain to new files. A file of that name is ./${name}`,
+  })
 }
 
 /** Finds the machine that `name` means. Throws ARGUMENT_INVALID, and what its hypervisor throws. */

@@ -19,6 +19,7 @@ import {
   type RestoredPlace,
 } from './hypervisor/libvirt/restored-domain-xml.js'
 import { errorOfDisk, tellDisk } from './of-disk.js'
+import { refuseMachineTarget } from './open-machine.js'
 import type { Repository } from './repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
 import { readAttachment } from './store/attachments.js'
@@ -143,7 +144,9 @@ function targetsOf(
   images: ReadonlySet<string>,
   { folder, places = {} }: Options,
 ): ReadonlyMap<string, DiskTarget> {
+  refuseMachineTarget(folder)
   for (const [disk, place] of Object.entries(places)) {
+    refuseMachineTarget(place)
     if (!members.has(disk) || isNbdUri(place)) {
       const why = members.has(disk) ? 'libvirt needs a file or a device' : 'there is no such disk'
       throw new MoverError('ARGUMENT_INVALID', `disk ${disk} cannot go to ${place}: ${why}`)

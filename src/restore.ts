@@ -13,7 +13,7 @@ import { missingChanges } from './manifest/doubts.js'
 import type { TreeReader } from './manifest/tree-reader.js'
 import type { SlotRows } from './native/slot-rows.js'
 import { WINDOW_SLOTS } from './pipeline/slot-window.js'
-import { isMachineName } from './open-machine.js'
+import { refuseMachineTarget } from './open-machine.js'
 import type { Repository } from './repository.js'
 import {
   differingSlots,
@@ -95,7 +95,7 @@ export function restore({ signal, ...options }: RestoreOptions): Job<RestoreResu
 async function run(context: RestoreContext): Promise<RestoreResult> {
   const startedMs = performance.now()
   const { repository, signal, emit } = context
-  refuseMachine(context.target)
+  refuseMachineTarget(context.target)
   emit({ type: 'stage', stage: 'plan' })
   await using _session = await beginJobSession(repository, { kind: 'read' }, emit)
   const manifest = await repository.resolve(context.manifest, null, { signal })
@@ -133,17 +133,6 @@ async function run(context: RestoreContext): Promise<RestoreResult> {
     dryRun: context.dryRun,
     seconds: (performance.now() - startedMs) / 1000,
   }
-}
-
-/** As a path it would be a file of that name, and the machine would seem to be restored. */
-function refuseMachine(target: string): void {
-  if (!isMachineName(target)) return
-  throw new MoverError('ARGUMENT_INVALID', `'${target}' is a machine, and no target`, {
-    stage: 'open',
-    remedy:
-      'stop it, and write its disk: name qcow2:FILE, or the device; restore --domain-xml writes all ' +
-      `disks of a domain to new files. A file of that name is ./${target}`,
-  })
 }
 
 async function warnOfMissing(
@@ -213,7 +202,8 @@ async function restoreAndFlush(plan: RestorePlan, comparison: Comparison): Promi
 
 /** The error of a restore that had begun to change what was there. */
 function leftMixed(error: MoverError, { name }: Target): MoverError {
-  return retold(error, `${error.message}; ${name} holds a mixture until a restore to it has ended`)
+  const mixed = `${name} holds a mixture until a restore to it has ended`
+  return retold(error, { message: `${error.message}; ${mixed}` })
 }
 
 async function writeTarget(plan: RestorePlan, comparison: Comparison): Promise<RestoredSlots> {

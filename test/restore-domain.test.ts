@@ -181,6 +181,15 @@ t.test('what cannot be a whole domain is refused', async t => {
     code: 'ARGUMENT_INVALID',
     message: /a file or a device/,
   })
+  for (const words of [
+    ['--disk', 'vda=libvirt:vm/vda'],
+    ['--disk', 'vda=qmp:/a/b'],
+  ]) {
+    t.match((await restore('vm/vda@latest', ...words)).error, {
+      code: 'ARGUMENT_INVALID',
+      message: /is a machine, and no target/,
+    })
+  }
   t.match((await restore('vm/vda@latest', '--onto', 'auto')).error, { code: 'ARGUMENT_INVALID' })
   const [lost = ''] = readdirSync(join(repository, 'manifests')).filter(key =>
     textOf(

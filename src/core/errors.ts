@@ -27,17 +27,21 @@ export class MoverError extends Error {
   }
 }
 
-/** The same fault in other words, for whoever knows more of it than the thrower did; `error` is its cause. */
-export function retold(
-  error: MoverError,
-  message: string,
-  details: Readonly<Record<string, unknown>> = {},
-): MoverError {
-  const { code, stage, offset, remedy, retryable } = error
-  const all = error.details === null ? details : { ...error.details, ...details }
-  return new MoverError(code, message, {
-    ...{ stage, offset, remedy, retryable, cause: error },
-    details: Object.keys(all).length === 0 ? null : all,
+/** What somebody knows of a fault who did not throw it. */
+export interface Retelling {
+  readonly message?: string
+  readonly remedy?: string
+  /** Beside those that are there. */
+  readonly details?: Readonly<Record<string, unknown>>
+}
+
+/** The same fault, told by somebody who knows more of it; `error` is its cause. */
+export function retold(error: MoverError, { message, remedy, details }: Retelling): MoverError {
+  const { code, stage, offset, retryable } = error
+  return new MoverError(code, message ?? error.message, {
+    ...{ stage, offset, retryable, cause: error },
+    remedy: remedy ?? error.remedy,
+    details: details === undefined ? error.details : { ...error.details, ...details },
   })
 }
 

@@ -1,7 +1,7 @@
 /** A point in time of a running domain: a pull-mode backup job, and the checkpoint made with it. */
 import { dirname } from 'node:path'
 import { throwIfAborted, type AbortOptions } from '../../core/abort.js'
-import { MoverError } from '../../core/errors.js'
+import { MoverError, retold } from '../../core/errors.js'
 import {
   backupXml,
   bitmapName,
@@ -70,18 +70,10 @@ function isAboutFolder(error: unknown, { socket }: ScratchFolder): error is Move
 }
 
 function withScratchRemedy(error: MoverError): MoverError {
-  const { code, message, stage, offset, details, retryable } = error
   const remedy =
     "name another folder with --scratch DIR: QEMU's user has to be able to write there, and to go through " +
     'the folders above it, and its AppArmor or SELinux to let it'
-  return new MoverError(code, message, {
-    stage,
-    offset,
-    remedy,
-    details,
-    retryable,
-    cause: error,
-  })
+  return retold(error, { remedy })
 }
 
 /** Begins the job; gives the targets of disks that have lost their bitmaps. */
