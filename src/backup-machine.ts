@@ -50,7 +50,7 @@ export interface BackupMachineResult {
 type MachineRequest = Omit<BackupMachineOptions, 'signal'> & JobContext
 
 /**
- * Freezes the disks of a running machine at one moment and backs each of them up, as its own volume. A
+ * Freezes the disks of a machine at one moment and backs each of them up, as its own volume. A
  * disk's tracking advances when its manifest is durable, and never before; whatever a failure or a kill
  * leaves is put right by this run or the next.
  */

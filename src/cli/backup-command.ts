@@ -91,7 +91,9 @@ export const backupCommand = defineCommand({
     'scratch-bytes': {
       value: 'BYTES',
       parse: parseSize,
-      help: 'room to reserve there for each disk; by default as much as the disk has',
+      help:
+        'room there for each disk: reserved for qmp:, required to be free for libvirt:; by default as ' +
+        'much as the disk has',
     },
     'nbd-socket': {
       value: 'SOCKET',

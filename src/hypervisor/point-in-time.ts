@@ -1,6 +1,6 @@
 /**
- * What every hypervisor gives: one point in time of some disks of a machine that runs, to be read over
- * NBD while the machine goes on writing, and what changed on each disk since the last backup.
+ * What every hypervisor gives: one point in time of some disks of a machine, to be read while a machine that
+ * runs goes on writing, and what changed on each disk since the last backup.
  *
  * The order is fixed, and `src/backup-machine.ts` keeps it: `begin` first puts right what a killed run
  * left behind, then freezes every disk at one moment and starts a new checkpoint for each; a disk is
@@ -11,7 +11,7 @@ import type { AbortOptions } from '../core/abort.js'
 import type { MoverEvent } from '../core/progress.js'
 import type { Tracker } from '../cbt/tracking.js'
 
-/** A machine that runs, and the disks of it that were asked for. Disposing of it closes the way to it. */
+/** A machine, running or off, and the disks of it that were asked for. Disposing of it closes the way to it. */
 export interface Machine extends AsyncDisposable {
   /** As the caller named it: data for messages. */
   readonly name: string

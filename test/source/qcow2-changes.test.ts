@@ -89,7 +89,7 @@ const lost: {
   readonly happens: (shell: string, t: Test) => Promise<void> | void
 }[] = [
   {
-    name: 'A1: its writer was killed',
+    name: 'its writer was killed',
     reason: 'bitmap-in-use',
     async happens(shell, t) {
       const daemon = await StorageDaemon.open(t, shell)
@@ -110,12 +110,12 @@ const lost: {
     },
   },
   {
-    name: 'A5: a writer that does not know bitmaps',
+    name: 'a writer that does not know bitmaps',
     reason: 'bitmaps-dropped',
     happens: shell => setBits(shell, AUTOCLEAR, 1n, false),
   },
   {
-    name: 'A7: it was disabled, and then written to',
+    name: 'it was disabled, and then written to',
     reason: 'bitmap-disabled',
     happens(shell) {
       qemuImg('bitmap', '--disable', shell, 'monday')
@@ -188,7 +188,7 @@ t.test('a bitmap that the program made while it ran, and saved', async t => {
 })
 
 /** Disabled, written to, enabled: no flag of the bitmap's tells. */
-t.test('A7: a gap that nothing shows is found by the audit', async t => {
+t.test('a gap that nothing shows is found by the audit', async t => {
   const at = await scene(t)
   qemuImg('bitmap', '--disable', at.shell, 'monday')
   guest(at.shell, 'write -P 0x77 0 12M')

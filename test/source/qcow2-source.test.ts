@@ -128,7 +128,7 @@ const rows: {
   readonly expected: { readonly mode: string; readonly reason: string | null }
 }[] = [
   {
-    name: 'A1: the writer was killed',
+    name: 'the writer was killed',
     async happens(image, t) {
       const daemon = await StorageDaemon.open(t, image)
       daemon.guest('write -P 1 1M 64k')
@@ -138,7 +138,7 @@ const rows: {
     expected: { mode: 'rescan', reason: 'bitmap-in-use' },
   },
   {
-    name: 'A3: an internal snapshot is not reverted to while there are bitmaps',
+    name: 'an internal snapshot is not reverted to while there are bitmaps',
     happens(image) {
       t.throws(() => qemuImg('snapshot', '-a', 'before', image), /active dirty bitmaps/)
       return image
@@ -146,7 +146,7 @@ const rows: {
     expected: { mode: 'incremental', reason: null },
   },
   {
-    name: 'A4: the image was grown',
+    name: 'the image was grown',
     happens(image) {
       qemuImg('resize', '-q', image, '40M')
       guest(image, 'write -P 5 36M 1M')
@@ -155,7 +155,7 @@ const rows: {
     expected: { mode: 'rescan', reason: 'resized' },
   },
   {
-    name: 'A6: an overlay was put on top, which has no bitmap',
+    name: 'an overlay was put on top, which has no bitmap',
     happens(image) {
       overlayOn(image)
       return `${image}.top`
@@ -229,7 +229,7 @@ for (const { name, happens, expected } of rows) {
 }
 
 /** The base's bitmap is whole, and sees nothing of what is written to the overlay. */
-t.test("A6: the base's bitmap is not taken for the overlay's", async t => {
+t.test("the base's bitmap is not taken for the overlay's", async t => {
   const at = await scene(t)
   addBitmap(at.image, 'monday')
   await backsUp(t, at, at.image)
@@ -240,7 +240,7 @@ t.test("A6: the base's bitmap is not taken for the overlay's", async t => {
 })
 
 /** The bitmap calls the tail clean that the shrinking emptied: only its bytes tell. */
-t.test('A4: shrunk, and grown again', async t => {
+t.test('shrunk, and grown again', async t => {
   const at = await scene(t)
   addBitmap(at.image, 'monday')
   await backsUp(t, at, at.image)

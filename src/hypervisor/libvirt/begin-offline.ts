@@ -4,7 +4,7 @@ import type { BeginRequest, FrozenDisk, PointInTime } from '../point-in-time.js'
 import { countedSince, type CountedSince } from './counted-since.js'
 import { diskMarks, refuseWritten } from './disk-marks.js'
 import { domainAttachments } from './domain-attachments.js'
-import { diskIdentity, type DomainDisk } from './domain-disks.js'
+import { diskIdentity, volumeBytesOf, type DomainDisk } from './domain-disks.js'
 import type { OpenDomain } from './open-domain.js'
 import { newCheckpointName, ownCheckpoints } from './own-checkpoints.js'
 
@@ -61,8 +61,8 @@ function frozenDisk(
   const { since } = counted
   return {
     name: target,
-    volumeBytes: open.disks.find(one => one.name === target)?.volumeBytes ?? 0,
-    source: placeOf(disk),
+    volumeBytes: volumeBytesOf(open, target),
+    source: sourceOf(disk),
     identity: diskIdentity(open, target),
     checkpoint: name,
     // Only what QEMU would believe of the image is believed, when it is looked at.
@@ -74,7 +74,7 @@ function frozenDisk(
 }
 
 /** As `openSource` takes it. */
-function placeOf({ target, format, path }: DomainDisk): string {
+function sourceOf({ target, format, path }: DomainDisk): string {
   if (format === 'raw') return path
   if (format === 'qcow2') return `qcow2:${path}`
   throw new MoverError('SOURCE_UNUSABLE', `disk ${target} is ${format}, and its domain is off`, {

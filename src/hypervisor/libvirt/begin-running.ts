@@ -4,7 +4,7 @@ import { formatBytes } from '../../core/units.js'
 import type { BeginRequest, DiskHistory, FrozenDisk, PointInTime } from '../point-in-time.js'
 import { countedSince } from './counted-since.js'
 import { domainAttachments } from './domain-attachments.js'
-import { qemuOwner, diskIdentity } from './domain-disks.js'
+import { diskIdentity, qemuOwner, volumeBytesOf } from './domain-disks.js'
 import { endBackup, freeDomain } from './domain-job.js'
 import { freezeDomain, type ExportedDisk, type FrozenDomain } from './frozen-domain.js'
 import type { OpenDomain } from './open-domain.js'
@@ -19,7 +19,7 @@ import {
 } from './own-checkpoints.js'
 import { refuseThreads } from './refuse-threads.js'
 import { isFolder, removeDeadFolders } from './scratch-folder.js'
-import { spaceOf, watchScratch } from './scratch-watch.js'
+import { spaceOf, watchScratch } from './watch-scratch.js'
 
 /** A checkpoint and the job that began with it. */
 interface Begun {
@@ -150,7 +150,7 @@ function frozenDisk(
   const reason = since === null ? counted.reason : BROKEN_BITMAP
   return {
     name: target,
-    volumeBytes: open.disks.find(disk => disk.name === target)?.volumeBytes ?? 0,
+    volumeBytes: volumeBytesOf(open, target),
     source: uri,
     identity: diskIdentity(open, target),
     checkpoint: name,

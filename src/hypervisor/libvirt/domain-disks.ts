@@ -64,6 +64,13 @@ export function diskIdentity({ domain, chosen }: OpenDomain, target: string): st
   return `libvirt domain ${domain.uuid} disk ${target}${serial}${wwn} ${placeOf(disk.path)}`
 }
 
+/** Bytes of a disk that is meant. */
+export function volumeBytesOf({ disks }: OpenDomain, target: string): number {
+  const disk = disks.find(({ name }) => name === target)
+  invariant(disk !== undefined, 'a disk that is backed up was opened')
+  return disk.volumeBytes
+}
+
 /** Where a disk lay of which `diskIdentity` gave this; null where it is none of a domain of libvirt. */
 export function placeOfIdentity(identity: string): string | null {
   const place = /^libvirt domain [-0-9a-f]{36} disk .*? ((?:file \d+ of \d+ )?at \/.*)$/s

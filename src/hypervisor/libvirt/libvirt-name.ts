@@ -18,9 +18,12 @@ export function parseLibvirtName(name: string): LibvirtName {
   if (domain === undefined) throw invalid(name)
   const targets = disks?.split(',').map(target => decoded(target, name)) ?? null
   if (targets?.some(target => !/^\w+$/.test(target)) === true) throw invalid(name)
+  if (new Set(targets).size !== (targets?.length ?? 0)) {
+    throw new MoverError('ARGUMENT_INVALID', `'${name}' names a disk twice`)
+  }
   return {
     domain: decoded(domain, name),
-    disks: targets === null ? null : [...new Set(targets)],
+    disks: targets,
     socket: socket === undefined ? null : decoded(socket, name),
   }
 }

@@ -4,7 +4,7 @@ import type { BeginRequest, Machine, MachineDisk, PointInTime } from '../point-i
 import { beginOffline } from './begin-offline.js'
 import { beginRunning } from './begin-running.js'
 import { LibvirtConnection } from './connection.js'
-import { chooseDisks, type ChosenDisks } from './domain-choice.js'
+import { chooseDisks, type ChosenDisks } from './choose-disks.js'
 import { Domain } from './domain.js'
 import { parseLibvirtName } from './libvirt-name.js'
 import { trackedDisks } from './tracked-disks.js'

@@ -112,8 +112,10 @@ function prefixOf(uuid: string): string {
 export async function isFolder(path: string): Promise<boolean> {
   try {
     return (await stat(path)).isDirectory()
-  } catch {
-    return false
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : null
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false
+    throw new MoverError('HYPERVISOR_FAILED', `cannot look at ${path}`, { cause: error })
   }
 }
 

@@ -16,7 +16,7 @@ import { refuseThreads } from './refuse-threads.js'
 import { makeRunFolder, type RunFolder } from './run-folder.js'
 import { settleBitmaps } from './settle-bitmaps.js'
 import { watchScratch } from './watch-scratch.js'
-import { refuseUnlikeFrozen } from './watched-disk.js'
+import { refuseUnlikeFrozen } from './refuse-unlike-frozen.js'
 
 export interface PointInTimeRequest extends BeginRequest {
   readonly line: QmpLine

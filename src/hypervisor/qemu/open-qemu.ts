@@ -10,7 +10,7 @@ import {
 } from './block-state.js'
 import { beginPointInTime } from './begin-point-in-time.js'
 import { fleeceNames } from './fleece-names.js'
-import { parseQemuName } from './machine-name.js'
+import { parseQemuName } from './qemu-name.js'
 import { refuseNoDisk } from './refuse-no-disk.js'
 import { QmpLine } from './qmp-line.js'
 import { trackedDisks } from './tracked-disks.js'

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises'
 import type { AbortOptions } from '../../core/abort.js'
 import { MoverError } from '../../core/errors.js'
 import { readBlockState, readDevices } from './block-state.js'
-import { isDiskName } from './machine-name.js'
+import { isDiskName } from './qemu-name.js'
 import { QmpLine } from './qmp-line.js'
 
 /** Said at most; a machine may have thousands of nodes. */

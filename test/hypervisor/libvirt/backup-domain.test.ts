@@ -185,7 +185,7 @@ async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
 
 const isOff = async ({ libvirtd }: Scene) => (await libvirtd.virsh('domstate', VM)) === 'shut off'
 
-t.test('L1: bitmaps survive a clean shutdown and start', async t => {
+t.test('bitmaps survive a clean shutdown and start', async t => {
   const here = await backedUpScene(t)
   await here.libvirtd.virsh('destroy', VM, '--graceful')
   await here.libvirtd.virsh('start', VM)
@@ -202,7 +202,7 @@ t.test('L1: bitmaps survive a clean shutdown and start', async t => {
   await matchesImages(t, here, next)
 })
 
-t.test('L2: a job of somebody else is told at once, and left alone', async t => {
+t.test('a job of somebody else is told at once, and left alone', async t => {
   const here = await backedUpScene(t)
   const { libvirtd, folder, options } = here
   const before = await checkpoints(here)
@@ -227,7 +227,7 @@ t.test('L2: a job of somebody else is told at once, and left alone', async t => 
   await matchesImages(t, here, next)
 })
 
-t.test('L2: a mover that lives is not disturbed by another one', async t => {
+t.test('a mover that lives is not disturbed by another one', async t => {
   const here = await scene(t)
   await guestIo(here.libvirtd, VM, 'write -P 0x11 0 32M')
   const controller = new AbortController()
@@ -245,7 +245,7 @@ t.test('L2: a mover that lives is not disturbed by another one', async t => {
   t.strictSame(readdirSync(here.scratch), [])
 })
 
-t.test('L3: checkpoints of others are neither used nor deleted', async t => {
+t.test('checkpoints of others are neither used nor deleted', async t => {
   const here = await backedUpScene(t)
   const { libvirtd } = here
   await libvirtd.virsh('checkpoint-create-as', VM, 'theirs')
@@ -256,7 +256,7 @@ t.test('L3: checkpoints of others are neither used nor deleted', async t => {
   t.strictSame((await checkpoints(here)).sort(), [checkpointOf(next), 'theirs'].sort())
 })
 
-t.test('L3: a checkpoint that was made and never committed goes', async t => {
+t.test('a checkpoint that was made and never committed goes', async t => {
   const here = await backedUpScene(t)
   // As a run leaves it that was killed after its checkpoint was made, and whose job has ended.
   const [own = ''] = await checkpoints(here)
@@ -272,29 +272,26 @@ t.test('L3: a checkpoint that was made and never committed goes', async t => {
   t.strictSame(await checkpoints(here), [checkpointOf(next)])
 })
 
-t.test(
-  'L4: QEMU is killed, and every bitmap with it: a rescan, and then tracking again',
-  async t => {
-    const here = await backedUpScene(t)
-    const { libvirtd } = here
-    process.kill(qemuPid(libvirtd, VM), 'SIGKILL')
-    await until(() => isOff(here))
-    await libvirtd.virsh('start', VM)
-    await guestIo(libvirtd, VM, 'write -P 0x33 30M 64k')
-    const next = await ran(here.options)
-    t.strictSame(modes(next), ['rescan', 'rescan'])
-    t.match(reasons(next), [/^the bitmap is missing or broken/, /^the bitmap is missing/])
-    t.equal(next.events.filter(({ type }) => type === 'fallback').length, 2)
-    await matchesImages(t, here, next)
-    t.strictSame(await checkpoints(here), [checkpointOf(next)], 'the broken ones are gone')
-    await guestIo(libvirtd, VM, 'write -P 0x44 31M 64k')
-    const later = await ran(here.options)
-    t.strictSame(modes(later), ['incremental', 'incremental'])
-    await matchesImages(t, here, later)
-  },
-)
+t.test('QEMU is killed, and every bitmap with it: a rescan, and then tracking again', async t => {
+  const here = await backedUpScene(t)
+  const { libvirtd } = here
+  process.kill(qemuPid(libvirtd, VM), 'SIGKILL')
+  await until(() => isOff(here))
+  await libvirtd.virsh('start', VM)
+  await guestIo(libvirtd, VM, 'write -P 0x33 30M 64k')
+  const next = await ran(here.options)
+  t.strictSame(modes(next), ['rescan', 'rescan'])
+  t.match(reasons(next), [/^the bitmap is missing or broken/, /^the bitmap is missing/])
+  t.equal(next.events.filter(({ type }) => type === 'fallback').length, 2)
+  await matchesImages(t, here, next)
+  t.strictSame(await checkpoints(here), [checkpointOf(next)], 'the broken ones are gone')
+  await guestIo(libvirtd, VM, 'write -P 0x44 31M 64k')
+  const later = await ran(here.options)
+  t.strictSame(modes(later), ['incremental', 'incremental'])
+  await matchesImages(t, here, later)
+})
 
-t.test('L4: one disk has lost its bitmap, the other has not', async t => {
+t.test('one disk has lost its bitmap, the other has not', async t => {
   const here = await backedUpScene(t)
   const { libvirtd, folder } = here
   const [own = ''] = await checkpoints(here)
@@ -309,7 +306,7 @@ t.test('L4: one disk has lost its bitmap, the other has not', async t => {
   t.strictSame(await checkpoints(here), [checkpointOf(next)])
 })
 
-t.test('L5: a disk that has grown is read whole, its new tail with it', async t => {
+t.test('a disk that has grown is read whole, its new tail with it', async t => {
   const here = await backedUpScene(t)
   await here.libvirtd.virsh('blockresize', VM, 'vda', '80M')
   await guestIo(here.libvirtd, VM, 'write -P 0x66 72M 64k')
@@ -319,7 +316,7 @@ t.test('L5: a disk that has grown is read whole, its new tail with it', async t 
   await matchesImages(t, here, next)
 })
 
-t.test('L6: an external snapshot of libvirt carries the bitmap on', async t => {
+t.test('an external snapshot of libvirt carries the bitmap on', async t => {
   const here = await backedUpScene(t)
   await here.libvirtd.virsh('snapshot-create-as', VM, 's1', '--disk-only', '--no-metadata')
   await guestIo(here.libvirtd, VM, 'write -P 0x77 40M 64k')
@@ -413,44 +410,41 @@ t.test('a revert to an internal snapshot is refused while there are checkpoints'
   await matchesImages(t, here, reverted)
 })
 
-t.test(
-  'L7: a backup is given up before its scratch folder is full, and the guest goes on',
-  async t => {
-    let small = ''
-    const here = await backedUpScene(t, {
-      prepare: folder => {
-        small = join(folder, 'small')
-        mkdirSync(small)
-        execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16M', 'tmpfs', small])
-        return () => execFileSync('umount', ['-l', small])
-      },
-    })
-    const { libvirtd, options } = here
-    await guestIo(libvirtd, VM, 'write -P 0x33 0 48M')
-    const before = await checkpoints(here)
-    const events: MoverEvent[] = []
-    const slow = ran({ ...options, scratch: small, bytesPerSecond: 4 * 1024 ** 2 }, events)
-    const given = t.rejects(slow, {
-      code: 'SOURCE_FAILED',
-      retryable: true,
-      message: /for the guest's sake: the scratch folder .*left/,
-      remedy: /--scratch/,
-    })
-    await until(() => events.some(event => event.type === 'progress'))
-    // From the end, which is read last: all that is overwritten has to be put aside.
-    for (let megabyte = 47; megabyte > 20; megabyte -= 1) {
-      await guestIo(libvirtd, VM, `write -P 0x44 ${megabyte}M 1M`)
-      await sleep(50)
-    }
-    await given
-    t.match(warningsIn(events), ['SCRATCH_SMALL', 'SCRATCH_FULL'])
-    t.strictSame(readdirSync(small), [])
-    t.strictSame(await checkpoints(here), before, 'tracking goes on from the last backup')
-    const next = await ran(options)
-    t.strictSame(modes(next), ['incremental', 'incremental'])
-    await matchesImages(t, here, next)
-  },
-)
+t.test('a backup is given up before its scratch folder is full, and the guest goes on', async t => {
+  let small = ''
+  const here = await backedUpScene(t, {
+    prepare: folder => {
+      small = join(folder, 'small')
+      mkdirSync(small)
+      execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=16M', 'tmpfs', small])
+      return () => execFileSync('umount', ['-l', small])
+    },
+  })
+  const { libvirtd, options } = here
+  await guestIo(libvirtd, VM, 'write -P 0x33 0 48M')
+  const before = await checkpoints(here)
+  const events: MoverEvent[] = []
+  const slow = ran({ ...options, scratch: small, bytesPerSecond: 4 * 1024 ** 2 }, events)
+  const given = t.rejects(slow, {
+    code: 'SOURCE_FAILED',
+    retryable: true,
+    message: /for the guest's sake: the scratch folder .*left/,
+    remedy: /--scratch/,
+  })
+  await until(() => events.some(event => event.type === 'progress'))
+  // From the end, which is read last: all that is overwritten has to be put aside.
+  for (let megabyte = 47; megabyte > 20; megabyte -= 1) {
+    await guestIo(libvirtd, VM, `write -P 0x44 ${megabyte}M 1M`)
+    await sleep(50)
+  }
+  await given
+  t.match(warningsIn(events), ['SCRATCH_SMALL', 'SCRATCH_FULL'])
+  t.strictSame(readdirSync(small), [])
+  t.strictSame(await checkpoints(here), before, 'tracking goes on from the last backup')
+  const next = await ran(options)
+  t.strictSame(modes(next), ['incremental', 'incremental'])
+  await matchesImages(t, here, next)
+})
 
 t.test('a backup that fails gives its changes back to the old checkpoint', async t => {
   const here = await backedUpScene(t)

@@ -4,7 +4,7 @@ import { parseLibvirtName } from '../../../src/hypervisor/libvirt/libvirt-name.j
 const rows = [
   { name: 'libvirt:vm', domain: 'vm', disks: null, socket: null },
   { name: 'libvirt:vm%201/vda', domain: 'vm 1', disks: ['vda'], socket: null },
-  { name: 'libvirt:vm/vda,sdb,vda', domain: 'vm', disks: ['vda', 'sdb'], socket: null },
+  { name: 'libvirt:vm/vda,sdb', domain: 'vm', disks: ['vda', 'sdb'], socket: null },
   { name: 'libvirt:ü?socket=/a%26b', domain: 'ü', disks: null, socket: '/a&b' },
   { name: 'libvirt:vm/vda?socket=/s', domain: 'vm', disks: ['vda'], socket: '/s' },
 ]
@@ -19,6 +19,7 @@ t.test('what names no domain is refused', async t => {
     'libvirt:/vda',
     'libvirt:vm/',
     'libvirt:vm/vda,',
+    'libvirt:vm/vda,sdb,vda',
     'libvirt:vm/../etc',
     'libvirt:vm/v d',
     'libvirt:vm?socket=',

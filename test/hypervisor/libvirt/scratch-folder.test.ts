@@ -1,8 +1,17 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import t from 'tap'
 import {
+  isFolder,
   makeScratchFolder,
   ownerOfSocket,
   removeDeadFolders,
@@ -53,5 +62,17 @@ t.test('a folder that cannot be is refused before a job is begun', async t => {
   })
   await t.rejects(makeScratchFolder('/nosuch/folder', { uuid, owner: null }), {
     code: 'HYPERVISOR_FAILED',
+  })
+})
+
+t.test('a look that fails does not mean that there is no folder', async t => {
+  const dir = t.testdir({ file: 'x' })
+  symlinkSync('loop', join(dir, 'loop'))
+  t.equal(await isFolder(dir), true)
+  for (const name of ['nosuch', 'file', 'file/below'])
+    t.equal(await isFolder(join(dir, name)), false)
+  await t.rejects(isFolder(join(dir, 'loop')), {
+    code: 'HYPERVISOR_FAILED',
+    message: /cannot look/,
   })
 })

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { parseQemuName } from '../../../src/hypervisor/qemu/machine-name.js'
+import { parseQemuName } from '../../../src/hypervisor/qemu/qemu-name.js'
 import { openMachine } from '../../../src/open-machine.js'
 import { machineScene } from '../../support/machine-scene.js'
 import { startMachine } from '../../support/qemu.js'
