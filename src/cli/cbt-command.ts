@@ -128,7 +128,7 @@ function rowOf(tracker: Tracker): readonly string[] {
 
 function wordsOf({ name, reason, changes, remedy }: Tracker): readonly string[] {
   const lines = [
-    reason === null ? null : `lost: ${modeReasonWords(reason)}`,
+    reason === null ? null : `lost: ${printable(modeReasonWords(reason))}`,
     changes === null ? null : `--changes ${shellWord(`${changes},since=REF`)}`,
     remedy === null ? null : printable(remedy),
   ]

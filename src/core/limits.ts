@@ -9,6 +9,9 @@ const GiB = 1024 * MiB
 export const VOLUME_BYTES_MAX = Number.MAX_SAFE_INTEGER
 export const VOLUME_NAME_BYTES_MAX = 1024
 
+/** Of a Unix socket: sun_path has 108 bytes, and ends with a zero (unix(7)). */
+export const SOCKET_PATH_BYTES_MAX = 107
+
 export const CHUNK_BYTES_MIN = 16 * KiB
 export const CHUNK_BYTES_MAX = 4 * MiB
 /** The granule of QEMU's, Xen's and VMware's trackers. */

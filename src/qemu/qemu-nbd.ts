@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import { MoverError, type MoverErrorCode } from '../core/errors.js'
+import { SOCKET_PATH_BYTES_MAX } from '../core/limits.js'
 import { programFailed, startQemuProgram, type QemuProgram } from './qemu-program.js'
 
 /** A qemu-nbd of our own, which serves the disk in an image to us alone. */
@@ -28,8 +29,6 @@ const FINISH_TIME_MS = 60_000
 /** Between SIGTERM, at which it closes the image, and SIGKILL. */
 const CLOSE_TIME_MS = 10_000
 const POLL_MS = 5
-/** With the zero that ends it, 108. */
-const SOCKET_PATH_BYTES_MAX = 107
 
 /**
  * Serves the image at `path`, which is absolute, so that nothing of it is taken for a protocol. Its format is

@@ -12,7 +12,7 @@ import {
   type ChangeSource,
   type VolumeRequest,
 } from './change-source.js'
-import { bitsOf, readContext, type StateOfFlags } from './nbd-context.js'
+import { bitsOf, DIRTY_BITMAPS, readContext, type StateOfFlags } from './nbd-context.js'
 
 /** A dirty bitmap of QEMU that an NBD server exports. */
 export interface NbdChanges {
@@ -37,7 +37,7 @@ export function nbdChanges({
 }: NbdChanges): ChangeSource {
   parseNbdUri(uri)
   const name = `${bitmap} at ${uri}`
-  const named: Bitmap = { uri, context: `qemu:dirty-bitmap:${bitmap}` }
+  const named: Bitmap = { uri, context: `${DIRTY_BITMAPS}${bitmap}` }
   const changed = async (request: ChangeRequest) => {
     let seen = null as SeenMap | null
     const keep = (map: SeenMap) => {

@@ -3,6 +3,9 @@ import { throwIfAborted, type AbortOptions } from '../core/abort.js'
 import type { ExtentState, StatedExtent } from '../core/extent.js'
 import { native, type NbdInfo } from '../native/addon.js'
 
+/** Before the name of a dirty bitmap of QEMU's, the name of its metadata context (docs/interop/nbd.txt of QEMU). */
+export const DIRTY_BITMAPS = 'qemu:dirty-bitmap:'
+
 /** What the flags of one metadata context say of a run of bytes. */
 export type StateOfFlags = (flags: number) => ExtentState
 

@@ -6,12 +6,11 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { chown, mkdir, readdir, rm, stat } from 'node:fs/promises'
-import { connect, createServer, type Server } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MoverError } from '../../core/errors.js'
+import { SOCKET_PATH_BYTES_MAX } from '../../core/limits.js'
 
-/** sun_path has 108 bytes, and ends with a zero. */
-const SOCKET_PATH_BYTES_MAX = 107
 const FOLDER_NAME = /^mover-[0-9a-f]{8}-[0-9a-f]{8}$/
 const NBD_SOCKET = 'nbd'
 const ALIVE_SOCKET = 'alive'
@@ -51,14 +50,14 @@ export async function makeScratchFolder(
       remedy: 'name a folder with a shorter path, of at most 77 bytes',
     })
   }
-  let server: Server
+  const server = createServer(visitor => visitor.destroy())
   try {
     await mkdir(folder, { mode: 0o700 })
-    server = createServer(visitor => visitor.destroy()).listen(alive)
-    server.unref()
+    server.listen(alive).unref()
     await once(server, 'listening')
     if (owner !== null) await chown(folder, owner.uid, owner.gid)
   } catch (cause) {
+    server.close()
     await rm(folder, { recursive: true, force: true })
     throw new MoverError('HYPERVISOR_FAILED', `cannot make a scratch folder in ${parent}`, {
       stage: 'open',

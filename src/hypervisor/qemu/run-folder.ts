@@ -8,6 +8,7 @@ import { chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/pr
 import { connect, createServer, type Server } from 'node:net'
 import { basename, dirname, join, resolve } from 'node:path'
 import { MoverError } from '../../core/errors.js'
+import { SOCKET_PATH_BYTES_MAX } from '../../core/limits.js'
 
 export interface RunFolder extends AsyncDisposable {
   readonly path: string
@@ -20,8 +21,6 @@ const NAME = /^mover-[0-9a-f]{16}$/
 const ALIVE = 'alive'
 /** Says whose run it is, by the path of the QMP socket. */
 const MACHINE = 'machine'
-/** sun_path, with its end. */
-const SOCKET_PATH_BYTES_MAX = 107
 
 /**
  * Makes a run's folder in `scratch`, which QEMU has to be able to write to: it belongs to whom QEMU's own
@@ -36,22 +35,25 @@ export async function makeRunFolder(
   const parent = resolve(scratch)
   await sweep(parent, qmpSocket, inUse)
   const path = join(parent, `mover-${randomBytes(8).toString('hex')}`)
-  if (Buffer.byteLength(join(path, ALIVE)) > SOCKET_PATH_BYTES_MAX) {
+  const within = Buffer.byteLength(join(path, ALIVE)) - Buffer.byteLength(parent)
+  if (Buffer.byteLength(parent) > SOCKET_PATH_BYTES_MAX - within) {
     throw new MoverError(
       'ARGUMENT_INVALID',
       `the path '${parent}' is too long for a socket in it`,
       {
-        remedy: 'name a scratch folder with a shorter path, of at most 70 bytes',
+        remedy: `name a scratch folder with a shorter path, of at most ${SOCKET_PATH_BYTES_MAX - within} bytes`,
       },
     )
   }
+  let server: Server | null = null
   try {
     await mkdir(path, { mode: 0o700 })
-    const server = await listen(join(path, ALIVE))
+    server = await listen(join(path, ALIVE))
     await writeFile(join(path, MACHINE), resolve(qmpSocket))
     await giveTo(path, qmpSocket)
     return folderOf(path, server)
   } catch (cause) {
+    server?.close()
     await rm(path, { recursive: true, force: true })
     throw failed(`cannot make a folder in '${parent}'`, cause)
   }
