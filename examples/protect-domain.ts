@@ -31,7 +31,8 @@ async function protect(repository: Repository): Promise<void> {
   const volume = decodeURIComponent(domain.replace(/^libvirt:|[/?].*$/g, ''))
   await using job = backupMachine({ machine, repository, volume, signal })
   for await (const event of job.events) {
-    if (event.type === 'fallback' || event.type === 'warning') console.error(event.message)
+    if (event.type !== 'fallback' && event.type !== 'warning') continue
+    console.error(event.disk === undefined ? event.message : `${event.disk}: ${event.message}`)
   }
   const { disks } = await job.result
   for (const { volume: name, mode, manifest, bytes } of disks) {

@@ -133,10 +133,26 @@ async function backupDisk(disk: FrozenDisk, request: DiskRequest): Promise<Backu
       signal: voided === undefined ? signal : AbortSignal.any([signal, voided]),
     })
   } catch (error) {
-    // Not the reading failed: what was to be read is no more.
-    if (voided?.aborted === true) throw voided.reason
-    if (error instanceof MoverError && errorKind(error.code) === 'source') await point.check()
+    if (!signal.aborted && isOfReading(error)) {
+      // Not the reading failed: what was to be read is no more.
+      if (voided?.aborted === true) throw voided.reason
+      await refuseVoid(point)
+    }
     throw set === null ? error : errorOfDisk(error, disk.name)
+  }
+}
+
+/** Of anything else, such as a repository that is full, the frozen view is not the reason. */
+function isOfReading(error: unknown): boolean {
+  return error instanceof MoverError && ['source', 'cancelled'].includes(errorKind(error.code))
+}
+
+/** Throws where the view is known to be void; that it cannot be looked at explains nothing. */
+async function refuseVoid(point: PointInTime): Promise<void> {
+  try {
+    await point.check()
+  } catch (error) {
+    if (error instanceof MoverError && error.code === 'SOURCE_CHANGED') throw error
   }
 }
 

@@ -1,5 +1,4 @@
 import { mkdir, stat, unlink } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
 import { NODE_DISK } from './backend/disk.js'
 import { writeDurableFile } from './backend/durable-file.js'
 import type { AbortOptions } from './core/abort.js'
@@ -8,18 +7,16 @@ import { MoverError } from './core/errors.js'
 import { invariant } from './core/invariant.js'
 import { startJob, type Job, type JobContext } from './core/job.js'
 import type { Manifest } from './core/manifest.js'
-import { isNbdUri } from './core/nbd-uri.js'
-import type { WarningEvent } from './core/progress.js'
-import { isQcow2Name, qcow2PathOf } from './core/qcow2-name.js'
+import { domainTargets, lostQualities, type DiskTarget } from './domain-targets.js'
 import { DOMAIN_XML_NAME } from './hypervisor/libvirt/domain-attachments.js'
 import { diskOfIdentity } from './hypervisor/libvirt/domain-disks.js'
 import {
-  qcow2Disks,
+  oldDisks,
   restoredDomain,
   type RestoredPlace,
 } from './hypervisor/libvirt/restored-domain-xml.js'
 import { errorOfDisk, tellDisk } from './of-disk.js'
-import { refuseMachineTarget } from './open-machine.js'
+import { requireQemuImg } from './qemu/qemu-img.js'
 import type { Repository } from './repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
 import { readAttachment } from './store/attachments.js'
@@ -74,16 +71,26 @@ async function run(options: Options, context: JobContext): Promise<RestoreDomain
   const named = await repository.resolve(options.manifest, null, { signal })
   const description = await descriptionOf(named, options)
   const members = await membersOf(named, repository)
-  const images = qcow2Disks(description)
-  const targets = targetsOf(members, images, options)
-  for (const warning of lostFormats(targets, images)) emit(warning)
+  const old = oldDisks(description)
+  const targets = await domainTargets({
+    ...{ members: [...members.keys()], old, domainXml },
+    ...{ folder: options.folder, places: options.places ?? {} },
+  })
+  for (const warning of lostQualities(targets, old)) emit(warning)
   await refuseExisting(domainXml)
+  // Before hours are spent on the disks.
+  if ([...targets.values()].some(isImage)) await requireQemuImg('TARGET_UNUSABLE')
   await mkdir(options.folder, { recursive: true })
   const disks: RestoreResult[] = []
   for (const [disk, manifest] of members) {
     const target = targets.get(disk)
     invariant(target !== undefined, 'every disk has a target')
-    disks.push(await restoreOfSet(disk, { manifest, target, options, context }))
+    const restored = await restoreOfSet(disk, { manifest, target, options, context })
+    disks.push(restored)
+    const { untouchedTailBytes: tail } = restored
+    if (tail === 0) continue
+    const message = `disk ${disk} is larger than it was: ${tail} bytes after its end are what ${target.path} held before`
+    emit({ type: 'warning', code: 'TARGET_LARGER', message })
   }
   const { name, xml, missing } = restoredDomain(description, await placesOf(targets))
   for (const what of missing) {
@@ -138,52 +145,6 @@ async function membersOf(
   )
 }
 
-/** What each disk is restored to, by its name; each keeps its format where no place is named for it. */
-function targetsOf(
-  members: ReadonlyMap<string, Manifest>,
-  images: ReadonlySet<string>,
-  { folder, places = {} }: Options,
-): ReadonlyMap<string, DiskTarget> {
-  refuseMachineTarget(folder)
-  for (const [disk, place] of Object.entries(places)) {
-    refuseMachineTarget(place)
-    if (!members.has(disk) || isNbdUri(place)) {
-      const why = members.has(disk) ? 'libvirt needs a file or a device' : 'there is no such disk'
-      throw new MoverError('ARGUMENT_INVALID', `disk ${disk} cannot go to ${place}: ${why}`)
-    }
-  }
-  const placeOf = (disk: string) =>
-    places[disk] ??
-    (images.has(disk) ? `qcow2:${join(folder, `${disk}.qcow2`)}` : join(folder, `${disk}.raw`))
-  return new Map([...members.keys()].map(disk => [disk, diskTarget(placeOf(disk))]))
-}
-
-interface DiskTarget {
-  readonly path: string
-  readonly format: RestoredPlace['format']
-}
-
-/** Of an absolute path: libvirt takes no other. */
-function diskTarget(place: string): DiskTarget {
-  return isQcow2Name(place)
-    ? { path: resolve(qcow2PathOf(place)), format: 'qcow2' }
-    : { path: resolve(place), format: 'raw' }
-}
-
-/** Before the disks are written: a raw one keeps no bitmap, and so its backups are rescans. */
-function* lostFormats(
-  targets: ReadonlyMap<string, DiskTarget>,
-  images: ReadonlySet<string>,
-): Generator<WarningEvent> {
-  for (const [disk, { path, format }] of targets) {
-    if (format === 'qcow2' || !images.has(disk)) continue
-    const message =
-      `disk ${disk} was a qcow2 image, and ${path} is raw: it keeps no bitmap over a restart, and is then ` +
-      `read whole at its backup; --disk ${disk}=qcow2:FILE makes an image again`
-    yield { type: 'warning', code: 'FORMAT_CHANGED', message }
-  }
-}
-
 interface DiskRestore {
   readonly manifest: Manifest
   readonly target: DiskTarget
@@ -236,6 +197,8 @@ async function placesOf(
   }
   return places
 }
+
+const isImage = ({ format }: DiskTarget) => format === 'qcow2'
 
 /** Before hours are spent on the disks. */
 async function refuseExisting(path: string): Promise<void> {

@@ -2,12 +2,15 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { backupMachine } from '../src/backup-machine.js'
 import type { BackupResult } from '../src/backup.js'
+import { MoverError, type MoverErrorCode } from '../src/core/errors.js'
+import type { Machine, PointInTime } from '../src/hypervisor/point-in-time.js'
 import { backedUpDisk, machineScene, VOLUME } from './support/machine-scene.js'
 import { bitmapsOf, leftoversOf, rawOf, startMachine } from './support/qemu.js'
 import { idOf, restored } from './support/repository.js'
 import { runMoverJson } from './support/run-mover.js'
-import { cmp } from './support/volumes.js'
+import { cmp, MiB } from './support/volumes.js'
 
 t.test('what a guest writes during a backup is in the next one, and not in this', async t => {
   const { dir, raw, machine, repository } = await machineScene(t)
@@ -118,5 +121,40 @@ t.test('options that mean nothing of a machine are refused before it is asked', 
     t.match(error, { code: 'ARGUMENT_INVALID', message, remedy })
   }
   t.strictSame(await bitmapsOf(machine.qmp, 'disk0'), [])
+  t.strictSame(await repository.manifests(), [])
+})
+
+t.test('a failure is told as what it was, or as the end of the view', async t => {
+  const { dir, raw, repository } = await machineScene(t)
+  const attempt = (parts: Partial<PointInTime>, source = raw) => {
+    const facts = { name: 'disk0', volumeBytes: 16 * MiB }
+    const frozen = { ...facts, source, identity: 'disk', checkpoint: 'c' }
+    const machine: Machine = {
+      name: 'machine',
+      isOneDisk: true,
+      disks: [facts],
+      begin: async () => ({
+        disks: [{ ...frozen, tracking: { kind: 'lost', reason: 'none' } }],
+        attachments: [],
+        check: async () => {},
+        committed: async () => {},
+        [Symbol.asyncDispose]: async () => {},
+        ...parts,
+      }),
+      tracked: async () => [],
+      [Symbol.asyncDispose]: async () => {},
+    }
+    return backupMachine({ machine, repository, volume: VOLUME }).result
+  }
+  const fails = (code: MoverErrorCode) => async () => {
+    throw new MoverError(code, 'the check')
+  }
+  const source = join(dir, 'nosuch')
+  const unusable = { code: 'SOURCE_UNUSABLE', message: /nosuch/ }
+  await t.rejects(attempt({}, source), unusable)
+  await t.rejects(attempt({ check: fails('SOURCE_CHANGED') }, source), { message: 'the check' })
+  await t.rejects(attempt({ check: fails('HYPERVISOR_FAILED') }, source), unusable)
+  const given = new MoverError('SOURCE_FAILED', 'given up')
+  await t.rejects(attempt({ voided: AbortSignal.abort(given) }), { message: 'given up' })
   t.strictSame(await repository.manifests(), [])
 })

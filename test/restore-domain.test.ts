@@ -1,6 +1,6 @@
 /** A domain that is lost with its disks comes back, and starts. */
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
@@ -190,6 +190,21 @@ t.test('what cannot be a whole domain is refused', async t => {
       message: /is a machine, and no target/,
     })
   }
+  symlinkSync(libvirtd.folder, join(libvirtd.folder, 'link'))
+  const twice = [
+    '--disk',
+    `vda=qcow2:${libvirtd.folder}/one`,
+    '--disk',
+    `vdb=${libvirtd.folder}/link/one`,
+  ]
+  for (const words of [twice, ['--disk', `vda=${description}`]]) {
+    t.match((await restore('vm/vda@latest', ...words)).error, {
+      code: 'ARGUMENT_INVALID',
+      message: /cannot both go to/,
+    })
+  }
+  const words = ['restore', 'vm/vda@latest', `qcow2:${images}`, '--domain-xml', description]
+  t.match((await runMoverJson(words, { repository })).error, { message: /is no folder/ })
   t.match((await restore('vm/vda@latest', '--onto', 'auto')).error, { code: 'ARGUMENT_INVALID' })
   const [lost = ''] = readdirSync(join(repository, 'manifests')).filter(key =>
     textOf(

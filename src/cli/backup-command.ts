@@ -93,7 +93,7 @@ export const backupCommand = defineCommand({
       parse: parseSize,
       help:
         'room there for each disk: reserved for qmp:, required to be free for libvirt:; by default as ' +
-        'much as the disk has',
+        'much as the disk has, of which libvirt: only warns',
     },
     'nbd-socket': {
       value: 'SOCKET',

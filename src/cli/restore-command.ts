@@ -77,7 +77,8 @@ export const restoreCommand = defineCommand({
     'A new file gets its name when it is whole and durable. A block device is refused while it is ' +
       'mounted, held, used as swap, too small, read-only or the one the repository is on; no --force ' +
       'lifts these. Of a larger device the rest is left as it is. After a failure the same command ' +
-      'may be given again. A volume on an NBD server is treated as a device is, but who else uses it ' +
+      'may be given again; with --domain-xml disks that are done stay, so name a folder of the ' +
+      'domain alone, and empty it first. A volume on an NBD server is treated as a device is, but who else uses it ' +
       'only the server knows. qcow2:FILE is the disk in an image: one that is not there is made as a ' +
       'file is, and one that is there, and no program has open, is written into with --force=exists.',
   ],
@@ -99,7 +100,7 @@ export const restoreCommand = defineCommand({
       says: 'to this LUN and no other, and read it again',
     },
     {
-      line: 'mover restore vm-42/vda@latest /var/lib/libvirt/images --domain-xml vm-42.xml',
+      line: 'mover restore vm-42/vda@latest /var/lib/libvirt/images/vm-42 --domain-xml vm-42.xml',
       says: 'a lost domain of libvirt; then virsh define vm-42.xml, virsh start vm-42',
     },
     {

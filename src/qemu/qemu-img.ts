@@ -11,3 +11,10 @@ export async function createQcow2(
   const exit = await program.ended
   if (exit !== 0) throw programFailed('qemu-img', { exit, said: program.said(), code })
 }
+
+/** Throws an error of `code` where there is no qemu-img, with which Debian's qemu-utils brings qemu-nbd. */
+export async function requireQemuImg(code: MoverErrorCode): Promise<void> {
+  const program = await startQemuProgram('qemu-img', ['--version'], code)
+  const exit = await program.ended
+  if (exit !== 0) throw programFailed('qemu-img', { exit, said: program.said(), code })
+}

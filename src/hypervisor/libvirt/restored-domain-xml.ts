@@ -19,17 +19,28 @@ export interface RestoredDomain {
   readonly missing: readonly string[]
 }
 
-/** The disks, by their targets, that were qcow2 images. */
-export function qcow2Disks(description: string): ReadonlySet<string> {
-  const disks = diskElements(parseXml(description))
-  return new Set(disks.filter(isQcow2).map(targetOf))
+/** What a disk was. */
+export interface OldDisk {
+  /** A qcow2 image. */
+  readonly isImage: boolean
+  /** By QEMU, below what the guest sees. */
+  readonly isEncrypted: boolean
 }
 
-function isQcow2(disk: XmlElement): boolean {
-  return attributeOf(childOf(disk, 'driver'), 'type') === 'qcow2'
+/** The disks of a description, by their targets. */
+export function oldDisks(description: string): ReadonlyMap<string, OldDisk> {
+  return new Map(
+    diskElements(parseXml(description)).map(disk => {
+      const isImage = attributeOf(childOf(disk, 'driver'), 'type') === 'qcow2'
+      const isEncrypted = [disk, childOf(disk, 'source')].some(
+        place => childOf(place, 'encryption') !== null,
+      )
+      return [targetOf(disk), { isImage, isEncrypted }]
+    }),
+  )
 }
 
-/** Puts the disks where `places` says, by their targets. */
+/** Puts the disks where `places` says, by their targets; one that the description does not have is missing in it. */
 export function restoredDomain(
   description: string,
   places: ReadonlyMap<string, RestoredPlace>,
@@ -42,6 +53,13 @@ export function restoredDomain(
     const place = places.get(target)
     if (place !== undefined) edits.push(...diskEdits(disk, place, description))
     else missing.push(...missingSource(disk, target))
+  }
+  const described = new Set(diskElements(root).map(targetOf))
+  for (const [target, { path }] of places) {
+    if (described.has(target)) continue
+    missing.push(
+      `disk ${target}, attached only while it ran and restored to ${path}: attach it again`,
+    )
   }
   const nvram = childOf(childOf(root, 'os'), 'nvram')
   if (nvram !== null) missing.push(`the firmware's variables, ${nvram.text.trim() || 'nvram'}`)
@@ -65,6 +83,8 @@ function diskEdits(disk: XmlElement, place: RestoredPlace, description: string):
   const driver = childOf(disk, 'driver')
   const options = new Map([['name', 'qemu'], ...(driver?.attributes ?? [])])
   options.set('type', place.format)
+  // libvirt refuses it of a raw disk.
+  if (place.format === 'raw') options.delete('discard_no_unref')
   const text =
     `${openTag('disk', new Map([...disk.attributes, ['type', place.type]]))}` +
     `${openTag('driver', options)}${driverContent(driver, place, description)}</driver>` +

@@ -16,7 +16,7 @@ const NAMES_MAX = 32
 export async function refuseNoDisk(name: string, options?: AbortOptions): Promise<void> {
   const path = name.replace(/^qmp:/, '').replace(/\/+$/, '')
   if (path === '' || !(await isSocket(path))) return
-  const names = await disksAt(path, options)
+  const names = await disksAt(path, options).catch(nothing)
   const which =
     names.length > 0
       ? `with one of ${names.join(', ')}`
@@ -24,6 +24,12 @@ export async function refuseNoDisk(name: string, options?: AbortOptions): Promis
   throw new MoverError('ARGUMENT_INVALID', `'${name}' names no disk of the machine`, {
     remedy: `write qmp:PATH/NODE, ${which}`,
   })
+}
+
+/** It may be no QMP, or somebody else's at the moment: the name is wrong all the same. */
+function nothing(error: unknown): readonly string[] {
+  if (error instanceof MoverError && error.code === 'CANCELLED') throw error
+  return []
 }
 
 async function isSocket(path: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { qcow2Disks, restoredDomain } from '../../../src/hypervisor/libvirt/restored-domain-xml.js'
+import { oldDisks, restoredDomain } from '../../../src/hypervisor/libvirt/restored-domain-xml.js'
 
 const DESCRIPTION = `<domain type='kvm'>
   <name>vm &amp; co</name><uuid>8f9a2c61-1f0e-4a9b-9d3e-0a1b2c3d4e5f</uuid>
@@ -46,11 +46,42 @@ t.test('only the places of the disks are changed, and what is missing is named',
 })
 
 t.test('a disk that was an image, and is one again, keeps what is said of images', async t => {
-  t.strictSame([...qcow2Disks(DESCRIPTION)], ['vda'])
+  t.match(oldDisks(DESCRIPTION).get('vda'), { isImage: true, isEncrypted: false })
+  t.match(oldDisks(DESCRIPTION).get('vdb'), { isImage: false })
   const place = { type: 'file', path: '/d/vda.qcow2', format: 'qcow2' } as const
   const { xml } = restoredDomain(DESCRIPTION, new Map([['vda', place]]))
   t.match(
     xml,
     `<driver name='qemu' type='qcow2' cache='none'><metadata_cache/></driver><source file='/d/vda.qcow2'/>`,
   )
+})
+
+t.test('what only images have goes with the image', async t => {
+  const [head = '', tail = ''] = DESCRIPTION.split(" cache='none'")
+  const place = { type: 'file', path: '/d/vda.raw', format: 'raw' } as const
+  const described = `${head} discard_no_unref='on'${tail}`
+  t.notMatch(restoredDomain(described, new Map([['vda', place]])).xml, /discard_no_unref|metadata/)
+  const image = { ...place, format: 'qcow2' } as const
+  t.match(restoredDomain(described, new Map([['vda', image]])).xml, /discard_no_unref/)
+})
+
+t.test('encryption is seen in the disk and in its source', async t => {
+  for (const place of [
+    "<encryption format='luks'/><source file='/x'/>",
+    "<source file='/x'><encryption/></source>",
+  ]) {
+    const disk = `<disk>${place}<target dev='vdc'/></disk>`
+    const xml = `<domain><name>vm</name><devices>${disk}</devices></domain>`
+    t.match(oldDisks(xml).get('vdc'), { isImage: false, isEncrypted: true })
+  }
+})
+
+t.test('a disk that the description does not have is named', async t => {
+  const place = { type: 'file', path: '/d/vdz.raw', format: 'raw' } as const
+  const { missing } = restoredDomain(DESCRIPTION, new Map([['vdz', place]]))
+  t.match(missing, [
+    /vda/,
+    /hda/,
+    /^disk vdz, attached only while it ran and restored to \/d\/vdz.raw/,
+  ])
 })
