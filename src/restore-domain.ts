@@ -1,4 +1,5 @@
 import { mkdir, stat, unlink } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
 import { NODE_DISK } from './backend/disk.js'
 import { writeDurableFile } from './backend/durable-file.js'
 import type { AbortOptions } from './core/abort.js'
@@ -21,6 +22,7 @@ import type { Repository } from './repository.js'
 import { restore, type RestoreOptions, type RestoreResult } from './restore.js'
 import { readAttachment } from './store/attachments.js'
 import { linkTarget, partialName } from './target/file-target.js'
+import { targetExists } from './target/target-guard.js'
 
 type DiskOptions = Pick<RestoreOptions, 'force' | 'readBack'>
 
@@ -77,10 +79,10 @@ async function run(options: Options, context: JobContext): Promise<RestoreDomain
     ...{ folder: options.folder, places: options.places ?? {} },
   })
   for (const warning of lostQualities(targets, old)) emit(warning)
-  await refuseExisting(domainXml)
+  await refuseUnfit(targets, options)
   // Before hours are spent on the disks.
   if ([...targets.values()].some(isImage)) await requireQemuImg('TARGET_UNUSABLE')
-  await mkdir(options.folder, { recursive: true })
+  await makeFolder(options.folder)
   const disks: RestoreResult[] = []
   for (const [disk, manifest] of members) {
     const target = targets.get(disk)
@@ -200,7 +202,35 @@ async function placesOf(
 
 const isImage = ({ format }: DiskTarget) => format === 'qcow2'
 
-/** Before hours are spent on the disks. */
+/** Before hours are spent on the disks: what was restored before a refusal would stand in the way of the next try. */
+async function refuseUnfit(
+  targets: ReadonlyMap<string, DiskTarget>,
+  { domainXml, force = [] }: Options,
+): Promise<void> {
+  await refuseExisting(domainXml)
+  const folder = await stat(dirname(resolve(domainXml))).catch(cause => {
+    throw unwritable(domainXml, cause)
+  })
+  if (!folder.isDirectory()) throw unwritable(domainXml, null)
+  if (force.includes('exists')) return
+  for (const { path } of targets.values()) {
+    const found = await stat(path).catch(() => null)
+    if (found?.isFile() === true) throw targetExists(path)
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true })
+  } catch (cause) {
+    throw new MoverError('TARGET_UNUSABLE', `cannot make the folder ${path}`, {
+      stage: 'open',
+      remedy: 'with --domain-xml, TARGET is a folder for the disks',
+      cause,
+    })
+  }
+}
+
 async function refuseExisting(path: string): Promise<void> {
   try {
     await stat(path)
@@ -235,7 +265,11 @@ function exists(path: string): MoverError {
 }
 
 function unwritable(path: string, cause: unknown): MoverError {
-  return new MoverError('TARGET_FAILED', `cannot write ${path}`, { stage: 'write', cause })
+  return new MoverError('TARGET_FAILED', `cannot write ${path}`, {
+    stage: 'write',
+    remedy: 'name a file in a folder that is there and may be written to',
+    cause,
+  })
 }
 
 function isCode(error: unknown, code: string): boolean {

@@ -205,6 +205,19 @@ t.test('what cannot be a whole domain is refused', async t => {
   }
   const words = ['restore', 'vm/vda@latest', `qcow2:${images}`, '--domain-xml', description]
   t.match((await runMoverJson(words, { repository })).error, { message: /is no folder/ })
+  const asFolder = ['restore', 'vm/vda@latest', file, '--domain-xml', description]
+  t.match((await runMoverJson(asFolder, { repository })).error, {
+    code: 'TARGET_UNUSABLE',
+    remedy: /TARGET is a folder/,
+  })
+  const nowhere = ['restore', 'vm/vda@latest', `${images}2`, '--domain-xml', '/nosuch/vm.xml']
+  t.match((await runMoverJson(nowhere, { repository })).error, { message: /cannot write/ })
+  const half = join(libvirtd.folder, 'half')
+  mkdirSync(half)
+  writeFileSync(join(half, 'vdb.qcow2'), '')
+  const again = ['restore', 'vm/vda@latest', half, '--domain-xml', description]
+  t.match((await runMoverJson(again, { repository })).error, { code: 'TARGET_EXISTS' })
+  t.strictSame(readdirSync(half), ['vdb.qcow2'], 'nothing was written before it was seen')
   t.match((await restore('vm/vda@latest', '--onto', 'auto')).error, { code: 'ARGUMENT_INVALID' })
   const [lost = ''] = readdirSync(join(repository, 'manifests')).filter(key =>
     textOf(

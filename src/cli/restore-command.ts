@@ -23,7 +23,7 @@ import { restoreSummary } from './restore-summary.js'
 /** Every refusal that may be lifted; the type makes the list complete. */
 const FORCE_HELP: Readonly<Record<ForceReason, string>> = {
   exists: 'write over a file or into an image that is there',
-  'in-use': 'write to a file that backs a loop device',
+  'in-use': 'write to a file that backs a loop device, or that a QEMU has open for writing',
   identity: 'write to a device that --identity does not name',
 }
 

@@ -203,6 +203,11 @@ function refused(path: string, reason: string, message: string): MoverError {
   })
 }
 
+/** The refusal to write to a file that a QEMU, or who keeps to its locks, has open for writing. */
+export function openElsewhere(path: string): MoverError {
+  return refused(path, 'in-use', 'a program has it open for writing, such as the QEMU of a machine')
+}
+
 /** The error of a target that is to be built on, and is not there. */
 export function nothingToKeep(path: string): MoverError {
   return new MoverError('TARGET_STATE', `${path} is not there, so it holds no state to build on`, {

@@ -1,7 +1,10 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { openTarget } from '../../src/target/open-target.js'
+import { qemuNbd } from '../support/nbd-servers.js'
 import { deviceFolder, makeLoop } from '../support/target-devices.js'
 import { noLoopDevices } from '../support/volumes.js'
 
@@ -37,3 +40,28 @@ t.test('what is not there holds no state to build on', async t => {
   const open = openTarget(join(t.testdir(), 'new'), { ...PLAIN, keeps: true })
   await t.rejects(open, { code: 'TARGET_STATE', remedy: /without --onto/ })
 })
+
+t.test(
+  'a file that a machine has open is refused, and none opens it while it is written',
+  async t => {
+    const path = join(t.testdir({ disk: 'x'.repeat(65_536) }), 'disk')
+    const { child } = await qemuNbd(t, path)
+    const open = openTarget(path, { ...PLAIN, force: ['exists'] })
+    await t.rejects(open, {
+      code: 'TARGET_REFUSED',
+      details: { reason: 'in-use' },
+      remedy: /=in-use/,
+    })
+    t.equal(readFileSync(path, 'utf8'), 'x'.repeat(65_536))
+    {
+      await using lifted = await openTarget(path, { ...PLAIN, force: ['exists', 'in-use'] })
+      t.match(lifted, { kind: 'file', bytes: 65_536 })
+    }
+    child.kill()
+    await once(child, 'exit')
+    await using free = await openTarget(path, { ...PLAIN, force: ['exists'] })
+    t.match(free, { kind: 'file', bytes: 65_536 })
+    const write = ['-f', 'raw', '-c', 'write -P 0 0 512', path]
+    t.match(spawnSync('qemu-io', write, { encoding: 'utf8' }).stderr, /lock/)
+  },
+)
