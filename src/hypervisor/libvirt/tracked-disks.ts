@@ -66,7 +66,8 @@ function trackerOf(
 }
 
 const LOST =
-  'nothing: the next backup of the running domain removes it, reads the disk whole, and tracks it anew; ' +
+  'nothing: the next backup of the running domain to the repository and volume it belongs to removes it, ' +
+  'reads the disk whole, and tracks it anew; ' +
   'if that comes again without a crash, find out who disables bitmaps or removes them'
 const OTHERS = 'others made it: mover neither uses nor deletes it'
 

@@ -96,7 +96,10 @@ function isGoneOnWith({ name }: NodeBitmap, bitmaps: readonly NodeBitmap[]): boo
 
 function ownRemedy({ isRecording, isPersistent }: NodeBitmap, isLost: boolean): string | null {
   if (isLost) {
-    return 'nothing: the next backup removes it, reads the disk whole, and tracks it from there'
+    return (
+      'nothing: the next backup to the repository and volume it belongs to removes it, reads the disk whole, ' +
+      'and tracks it from there'
+    )
   }
   if (!isRecording) {
     return 'a backup is under way, or was killed: the next one puts together what both bitmaps have'
