@@ -79,10 +79,11 @@ async function run(options: Options, context: JobContext): Promise<RestoreDomain
     ...{ folder: options.folder, places: options.places ?? {} },
   })
   for (const warning of lostQualities(targets, old)) emit(warning)
+  // First: the description may go there, too.
+  await makeFolder(options.folder)
   await refuseUnfit(targets, options)
   // Before hours are spent on the disks.
   if ([...targets.values()].some(isImage)) await requireQemuImg('TARGET_UNUSABLE')
-  await makeFolder(options.folder)
   const disks: RestoreResult[] = []
   for (const [disk, manifest] of members) {
     const target = targets.get(disk)

@@ -113,6 +113,10 @@ t.test('a lost domain starts again, with the bytes of its last backup', async t 
   rmSync(serial)
 
   const description = join(libvirtd.folder, 'vm.xml')
+  const made = join(libvirtd.folder, 'made')
+  const inside = ['restore', 'vm/vda@latest', made, '--domain-xml', join(made, 'vm.xml')]
+  t.equal((await runMoverJson(inside, { repository })).code, 0, 'the description beside the disks')
+  t.strictSame(readdirSync(made).sort(), ['vda.qcow2', 'vdb.qcow2', 'vm.xml'])
   const words = ['restore', 'vm/vda@latest', images, '--domain-xml', description]
   const restored = await runMoverJson(words, { repository })
   t.match(restored, { code: 0, result: { domain: 'vm', missing: [] } }, restored.stderr)
